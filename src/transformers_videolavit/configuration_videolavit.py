@@ -16,28 +16,43 @@
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
+from transformers.utils import auto_docstring
 
 
+@auto_docstring(
+    custom_intro="""
+    Configuration of [`VideoLaVITVisionModel`], the EVA-CLIP ViT-g/14 image encoder. The defaults are those of
+    the released checkpoint.
+    """
+)
 @strict
 class VideoLaVITVisionConfig(PreTrainedConfig):
     r"""
-    Configuration of [`VideoLaVITVisionModel`], the EVA-CLIP ViT-g/14 image encoder. The defaults are those of the
-    released checkpoint.
-
-    Args:
-        hidden_size (`int`, defaults to 1408): Width of the encoder.
-        intermediate_size (`int`, defaults to 6144): Width of the feed-forward layers.
-        num_hidden_layers (`int`, defaults to 40): Number of transformer layers.
-        num_attention_heads (`int`, defaults to 16): Number of attention heads.
-        num_channels (`int`, defaults to 3): Channels of the input image.
-        image_size (`int`, defaults to 224): Height and width of the input image, in pixels.
-        patch_size (`int`, defaults to 14): Height and width of a patch, in pixels.
-        hidden_act (`str`, defaults to `"gelu"`): Activation of the feed-forward layers.
-        layer_norm_eps (`float`, defaults to 1e-6): Epsilon of the layer norms.
-        attention_dropout (`float`, defaults to 0.0): Dropout of the attention probabilities.
-        projection_dim (`int`, defaults to 1024): Width of EVA-CLIP's image-text space, the output of the encoder's head.
-            Video-LaVIT itself uses the patch features and not this head.
-        initializer_range (`float`, defaults to 0.02): Standard deviation of the weight initialisation.
+    hidden_size (`int`, defaults to 1408):
+        Width of the encoder.
+    intermediate_size (`int`, defaults to 6144):
+        Width of the feed-forward layers.
+    num_hidden_layers (`int`, defaults to 40):
+        Number of transformer layers.
+    num_attention_heads (`int`, defaults to 16):
+        Number of attention heads.
+    num_channels (`int`, defaults to 3):
+        Channels of the input image.
+    image_size (`int`, defaults to 224):
+        Height and width of the input image, in pixels.
+    patch_size (`int`, defaults to 14):
+        Height and width of a patch, in pixels.
+    hidden_act (`str`, defaults to `"gelu"`):
+        Activation of the feed-forward layers.
+    layer_norm_eps (`float`, defaults to 1e-6):
+        Epsilon of the layer norms.
+    attention_dropout (`float`, defaults to 0.0):
+        Dropout of the attention probabilities.
+    projection_dim (`int`, defaults to 1024):
+        Width of EVA-CLIP's image-text space, the output of the encoder's head.
+        Video-LaVIT itself uses the patch features and not this head.
+    initializer_range (`float`, defaults to 0.02):
+        Standard deviation of the weight initialisation.
 
     Example:
 
@@ -71,34 +86,53 @@ class VideoLaVITVisionConfig(PreTrainedConfig):
         return (self.image_size // self.patch_size) ** 2
 
 
+@auto_docstring(
+    custom_intro="""
+    Configuration of [`VideoLaVITKeyframeTokenizer`], LaVIT's dynamic visual tokenizer
+    (https://arxiv.org/abs/2309.04669, section 3.1). The defaults are those of the released checkpoint.
+    """
+)
 @strict
 class VideoLaVITKeyframeTokenizerConfig(PreTrainedConfig):
     r"""
-    Configuration of [`VideoLaVITKeyframeTokenizer`], LaVIT's dynamic visual tokenizer
-    (https://arxiv.org/abs/2309.04669, section 3.1). The defaults are those of the released checkpoint.
-
-    Args:
-        vision_config (`dict` or `VideoLaVITVisionConfig`, *optional*): Configuration of the frozen image encoder. The
-            selector and the merger have its width.
-        intermediate_size (`int`, defaults to 6144): Width of the merger's feed-forward layers.
-        num_hidden_layers (`int`, defaults to 12): Number of merger layers.
-        num_attention_heads (`int`, defaults to 16): Number of attention heads of the merger.
-        decoder_num_hidden_layers (`int`, defaults to 0): Number of layers of the decoder that reconstructs the encoder's
-            features from the codes in stage-1 training (12 in the paper). The released checkpoints were stripped of
-            that decoder: 0 builds the tokenizer without it.
-        hidden_act (`str`, defaults to `"gelu"`): Activation of the selector and of the feed-forward layers.
-        layer_norm_eps (`float`, defaults to 1e-5): Epsilon of the layer norms.
-        attention_dropout (`float`, defaults to 0.0): Dropout of the attention probabilities.
-        codebook_size (`int`, defaults to 16384): Number of visual codes.
-        codebook_dim (`int`, defaults to 32): Dimension of a code.
-        codebook_decay (`float`, defaults to 0.99): Decay of the codebook's exponential moving average.
-        codebook_revival_threshold (`float`, defaults to 1.0): A code whose moving-average count falls below this is
-            replaced by a feature of the current batch.
-        keep_rate (`float`, defaults to 1/3): Target share of kept patches (LaVIT, equation 4).
-        keep_rate_loss_weight (`float`, defaults to 2.0): Weight of the keep-rate loss (LaVIT, equation 4).
-        commitment_loss_weight (`float`, defaults to 1.0): Weight of the commitment loss.
-        gumbel_temperature (`float`, defaults to 1.0): Temperature of the Gumbel-softmax keep decisions in training.
-        initializer_range (`float`, defaults to 0.02): Standard deviation of the weight initialisation.
+    vision_config (`dict` or `VideoLaVITVisionConfig`, *optional*):
+        Configuration of the frozen image encoder. The
+        selector and the merger have its width.
+    intermediate_size (`int`, defaults to 6144):
+        Width of the merger's feed-forward layers.
+    num_hidden_layers (`int`, defaults to 12):
+        Number of merger layers.
+    num_attention_heads (`int`, defaults to 16):
+        Number of attention heads of the merger.
+    decoder_num_hidden_layers (`int`, defaults to 0):
+        Number of layers of the decoder that reconstructs the encoder's
+        features from the codes in stage-1 training (12 in the paper). The released checkpoints were stripped of
+        that decoder: 0 builds the tokenizer without it.
+    hidden_act (`str`, defaults to `"gelu"`):
+        Activation of the selector and of the feed-forward layers.
+    layer_norm_eps (`float`, defaults to 1e-5):
+        Epsilon of the layer norms.
+    attention_dropout (`float`, defaults to 0.0):
+        Dropout of the attention probabilities.
+    codebook_size (`int`, defaults to 16384):
+        Number of visual codes.
+    codebook_dim (`int`, defaults to 32):
+        Dimension of a code.
+    codebook_decay (`float`, defaults to 0.99):
+        Decay of the codebook's exponential moving average.
+    codebook_revival_threshold (`float`, defaults to 1.0):
+        A code whose moving-average count falls below this is
+        replaced by a feature of the current batch.
+    keep_rate (`float`, defaults to 1/3):
+        Target share of kept patches (LaVIT, equation 4).
+    keep_rate_loss_weight (`float`, defaults to 2.0):
+        Weight of the keep-rate loss (LaVIT, equation 4).
+    commitment_loss_weight (`float`, defaults to 1.0):
+        Weight of the commitment loss.
+    gumbel_temperature (`float`, defaults to 1.0):
+        Temperature of the Gumbel-softmax keep decisions in training.
+    initializer_range (`float`, defaults to 0.02):
+        Standard deviation of the weight initialisation.
 
     Example:
 
@@ -138,35 +172,56 @@ class VideoLaVITKeyframeTokenizerConfig(PreTrainedConfig):
         return self.vision_config.hidden_size
 
 
+@auto_docstring(
+    custom_intro="""
+    Configuration of [`VideoLaVITMotionTokenizer`], the spatio-temporal VQ-VAE of Video-LaVIT (section 3.1). The
+    defaults are those of the released checkpoint.
+    """
+)
 @strict
 class VideoLaVITMotionTokenizerConfig(PreTrainedConfig):
     r"""
-    Configuration of [`VideoLaVITMotionTokenizer`], the spatio-temporal VQ-VAE of Video-LaVIT (section 3.1). The defaults
-    are those of the released checkpoint.
-
-    Args:
-        hidden_size (`int`, defaults to 512): Width of encoder and decoder.
-        intermediate_size (`int`, defaults to 2048): Width of the feed-forward layers.
-        num_attention_heads (`int`, defaults to 8): Number of attention heads.
-        num_layers_per_stage (`int`, defaults to 3): Number of spatio-temporal blocks in each stage.
-        downsampling_strides (`list[list[int]]`, defaults to `[[1, 2, 2], [2, 1, 1], [2, 1, 1], [2, 2, 2]]`): Stride
-            (time, height, width) of the convolution after each stage of the encoder. The decoder mirrors it.
-        num_channels (`int`, defaults to 2): Components of a motion vector, horizontal and vertical.
-        num_frames (`int`, defaults to 24): Frames of a clip.
-        motion_height (`int`, defaults to 20): Height of the motion field.
-        motion_width (`int`, defaults to 36): Width of the motion field.
-        motion_scale_factor (`float`, defaults to 10.0): The tokenizer reads and writes motion in units of a tenth of its
-            standard deviation. Decoded motion at a requested size is divided by this factor.
-        hidden_act (`str`, defaults to `"gelu"`): Activation of the feed-forward layers.
-        layer_norm_eps (`float`, defaults to 1e-5): Epsilon of the layer norms.
-        attention_dropout (`float`, defaults to 0.0): Dropout of the attention probabilities.
-        codebook_size (`int`, defaults to 1024): Number of motion codes.
-        codebook_dim (`int`, defaults to 32): Dimension of a code.
-        codebook_decay (`float`, defaults to 0.995): Decay of the codebook's exponential moving average.
-        codebook_revival_threshold (`float`, defaults to 1.0): A code whose moving-average count falls below this is
-            replaced by a feature of the current batch.
-        commitment_loss_weight (`float`, defaults to 1.0): Weight of the commitment loss.
-        initializer_range (`float`, defaults to 0.02): Standard deviation of the weight initialisation.
+    hidden_size (`int`, defaults to 512):
+        Width of encoder and decoder.
+    intermediate_size (`int`, defaults to 2048):
+        Width of the feed-forward layers.
+    num_attention_heads (`int`, defaults to 8):
+        Number of attention heads.
+    num_layers_per_stage (`int`, defaults to 3):
+        Number of spatio-temporal blocks in each stage.
+    downsampling_strides (`list[list[int]]`, defaults to `[[1, 2, 2], [2, 1, 1], [2, 1, 1], [2, 2, 2]]`):
+        Stride
+        (time, height, width) of the convolution after each stage of the encoder. The decoder mirrors it.
+    num_channels (`int`, defaults to 2):
+        Components of a motion vector, horizontal and vertical.
+    num_frames (`int`, defaults to 24):
+        Frames of a clip.
+    motion_height (`int`, defaults to 20):
+        Height of the motion field.
+    motion_width (`int`, defaults to 36):
+        Width of the motion field.
+    motion_scale_factor (`float`, defaults to 10.0):
+        The tokenizer reads and writes motion in units of a tenth of its
+        standard deviation. Decoded motion at a requested size is divided by this factor.
+    hidden_act (`str`, defaults to `"gelu"`):
+        Activation of the feed-forward layers.
+    layer_norm_eps (`float`, defaults to 1e-5):
+        Epsilon of the layer norms.
+    attention_dropout (`float`, defaults to 0.0):
+        Dropout of the attention probabilities.
+    codebook_size (`int`, defaults to 1024):
+        Number of motion codes.
+    codebook_dim (`int`, defaults to 32):
+        Dimension of a code.
+    codebook_decay (`float`, defaults to 0.995):
+        Decay of the codebook's exponential moving average.
+    codebook_revival_threshold (`float`, defaults to 1.0):
+        A code whose moving-average count falls below this is
+        replaced by a feature of the current batch.
+    commitment_loss_weight (`float`, defaults to 1.0):
+        Weight of the commitment loss.
+    initializer_range (`float`, defaults to 0.02):
+        Standard deviation of the weight initialisation.
 
     Example:
 
@@ -221,38 +276,59 @@ class VideoLaVITMotionTokenizerConfig(PreTrainedConfig):
         return time * height * width
 
 
+@auto_docstring(
+    custom_intro="""
+    Configuration of [`VideoLaVITModel`] and [`VideoLaVITForCausalLM`]: a LLaMA whose vocabulary holds text,
+    visual tokens and motion tokens, with the two tokenizers. The defaults are those of the released 7B
+    checkpoint. The vocabulary is `text | [IMG] [/IMG] | visual codes | [MOV] [/MOV] | motion codes`, in this
+    order: everything from `image_start_token_id` on is not text.
+    """
+)
 @strict
 class VideoLaVITConfig(PreTrainedConfig):
     r"""
-    Configuration of [`VideoLaVITModel`] and [`VideoLaVITForCausalLM`]: a LLaMA whose vocabulary holds text, visual
-    tokens and motion tokens, with the two tokenizers. The defaults are those of the released 7B checkpoint.
-
-    The vocabulary is `text | [IMG] [/IMG] | visual codes | [MOV] [/MOV] | motion codes`, in this order: everything from
-    `image_start_token_id` on is not text.
-
-    Args:
-        text_config (`dict` or `LlamaConfig`, *optional*): Configuration of the language model; LLaMA-2-7B with 49412
-            tokens by default.
-        vision_config (`dict` or `VideoLaVITVisionConfig`, *optional*): Configuration of the image encoder. It is the
-            same object as `keyframe_tokenizer_config.vision_config`, and wins over it where both are given.
-        keyframe_tokenizer_config (`dict` or `VideoLaVITKeyframeTokenizerConfig`, *optional*): Configuration of the
-            keyframe tokenizer.
-        motion_tokenizer_config (`dict` or `VideoLaVITMotionTokenizerConfig`, *optional*): Configuration of the motion
-            tokenizer.
-        image_token_id (`int`, defaults to 257): Placeholder of an image's features. LLaMA's byte token `<0xFE>`, which
-            no UTF-8 text contains.
-        video_token_id (`int`, defaults to 258): Placeholder of a video's features, byte token `<0xFF>`.
-        image_start_token_id (`int`, defaults to 32000): `[IMG]`.
-        image_end_token_id (`int`, defaults to 32001): `[/IMG]`.
-        visual_code_offset (`int`, defaults to 32002): Token id of visual code 0.
-        motion_start_token_id (`int`, defaults to 48386): `[MOV]`.
-        motion_end_token_id (`int`, defaults to 48387): `[/MOV]`.
-        motion_code_offset (`int`, defaults to 48388): Token id of motion code 0.
-        pad_token_id (`int`, *optional*, defaults to 0): Padding token.
-        bos_token_id (`int`, *optional*, defaults to 1): Beginning of a text sequence.
-        eos_token_id (`int` or `list[int]`, *optional*, defaults to 2): End of a text sequence.
-        use_cache (`bool`, defaults to `True`): Whether the model returns its key-value cache.
-        tie_word_embeddings (`bool`, defaults to `False`): Whether input and output embeddings are one matrix.
+    text_config (`dict` or `LlamaConfig`, *optional*):
+        Configuration of the language model; LLaMA-2-7B with 49412
+        tokens by default.
+    vision_config (`dict` or `VideoLaVITVisionConfig`, *optional*):
+        Configuration of the image encoder. It is the
+        same object as `keyframe_tokenizer_config.vision_config`, and wins over it where both are given.
+    keyframe_tokenizer_config (`dict` or `VideoLaVITKeyframeTokenizerConfig`, *optional*):
+        Configuration of the
+        keyframe tokenizer.
+    motion_tokenizer_config (`dict` or `VideoLaVITMotionTokenizerConfig`, *optional*):
+        Configuration of the motion
+        tokenizer.
+    image_token_id (`int`, defaults to 257):
+        Placeholder of an image's features. LLaMA's byte token `<0xFE>`, which
+        no UTF-8 text contains.
+    video_token_id (`int`, defaults to 258):
+        Placeholder of a video's features, byte token `<0xFF>`.
+    image_start_token_id (`int`, defaults to 32000):
+        `[IMG]`.
+    image_end_token_id (`int`, defaults to 32001):
+        `[/IMG]`.
+    visual_code_offset (`int`, defaults to 32002):
+        Token id of visual code 0.
+    motion_start_token_id (`int`, defaults to 48386):
+        `[MOV]`.
+    motion_end_token_id (`int`, defaults to 48387):
+        `[/MOV]`.
+    motion_code_offset (`int`, defaults to 48388):
+        Token id of motion code 0.
+    max_visual_tokens (`int`, defaults to 256):
+        Most visual tokens of a generated image; the keyframe decoder has as
+        many positions.
+    pad_token_id (`int`, *optional*, defaults to 0):
+        Padding token.
+    bos_token_id (`int`, *optional*, defaults to 1):
+        Beginning of a text sequence.
+    eos_token_id (`int` or `list[int]`, *optional*, defaults to 2):
+        End of a text sequence.
+    use_cache (`bool`, defaults to `True`):
+        Whether the model returns its key-value cache.
+    tie_word_embeddings (`bool`, defaults to `False`):
+        Whether input and output embeddings are one matrix.
 
     Example:
 
@@ -289,6 +365,7 @@ class VideoLaVITConfig(PreTrainedConfig):
     motion_start_token_id: int = 48386
     motion_end_token_id: int = 48387
     motion_code_offset: int = 48388
+    max_visual_tokens: int = 256
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2
