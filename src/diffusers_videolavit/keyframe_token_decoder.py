@@ -227,7 +227,8 @@ class KeyframeTokenDecoder(ModelMixin, AttentionMixin, ConfigMixin):
         if attention_mask is not None:
             attention_mask = attention_mask[:, None, None, :].bool()  # the same for all heads and queries
 
-        embeds = F.normalize(F.embedding(codes, self.codebook), dim=-1).to(self.dtype)
+        # Its rows have unit length as the tokenizer keeps them; normalising them again would move half-precision weights.
+        embeds = F.embedding(codes, self.codebook).to(self.dtype)
         encoder_hidden_states = self.proj_in(embeds) + self.pos_embed[:, : codes.shape[1]]
         hidden_states = self.query_embed.expand(codes.shape[0], -1, -1)
 
