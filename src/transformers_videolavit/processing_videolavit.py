@@ -16,7 +16,7 @@
 import numpy as np
 import torch
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.image_utils import ImageInput, is_pil_image, is_valid_image, make_flat_list_of_images
+from transformers.image_utils import ImageInput, is_valid_image, make_flat_list_of_images
 from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin, Unpack
 from transformers.tokenization_utils_base import TextInput
 from transformers.utils import auto_docstring
@@ -369,17 +369,16 @@ class VideoLaVITProcessor(ProcessorMixin):
         return segments
 
 
-def _flatten_videos(videos: VideoInput) -> list:
+def _flatten_videos(videos: VideoInput, depth: int = 0) -> list:
     """One entry per video, from one video, a list of videos, or one list of videos per sample."""
-    is_list = isinstance(videos, (list, tuple))
-    if is_list and len(videos) > 0 and is_valid_image(videos[0]):
-        # A list of frames is one video; a list of arrays of frames, several.
-        is_video = is_pil_image(videos[0]) or videos[0].ndim == 3
-    elif is_list:
-        is_video = False
+    if isinstance(videos, (list, tuple)):
+        first = videos[0] if len(videos) > 0 else None
+        # Frames of one video: images, or within a list per sample also paths of images.
+        is_video = is_valid_image(first) and np.ndim(first) < 4 or isinstance(first, str) and depth == 2
     else:
-        is_video = not is_valid_image(videos) or is_pil_image(videos) or videos.ndim < 5
-    return [videos] if is_video else [video for item in videos for video in _flatten_videos(item)]
+        # Of arrays, one with a fifth dimension is a batch.
+        is_video = not is_valid_image(videos) or np.ndim(videos) < 5
+    return [videos] if is_video else [video for item in videos for video in _flatten_videos(item, depth + 1)]
 
 
 __all__ = ["VideoLaVITProcessor", "VideoLaVITProcessorKwargs"]

@@ -174,7 +174,7 @@ def _check_layout(
     eos_token_ids = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     allowed_pieces = {
         config.bos_token_id: (BOS_TOKEN,),
-        **{token_id: (EOS_TOKEN,) for token_id in eos_token_ids},
+        **dict.fromkeys(eos_token_ids, (EOS_TOKEN,)),
         config.pad_token_id: (UNK_TOKEN,),
         config.image_token_id: ("<0xFE>", IMAGE_TOKEN),
         config.video_token_id: ("<0xFF>", VIDEO_TOKEN),
