@@ -374,7 +374,7 @@ def _flatten_videos(videos: VideoInput, depth: int = 0) -> list:
     if isinstance(videos, (list, tuple)):
         first = videos[0] if len(videos) > 0 else None
         # Frames of one video: images, or within a list per sample also paths of images.
-        is_video = is_valid_image(first) and np.ndim(first) < 4 or isinstance(first, str) and depth == 2
+        is_video = (is_valid_image(first) and np.ndim(first) < 4) or (isinstance(first, str) and depth == 2)
     else:
         # Of arrays, one with a fifth dimension is a batch.
         is_video = not is_valid_image(videos) or np.ndim(videos) < 5

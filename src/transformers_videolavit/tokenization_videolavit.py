@@ -172,15 +172,12 @@ def _check_layout(
             f"that text has {config.image_start_token_id}."
         )
     eos_token_ids = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    allowed_pieces = {
-        config.bos_token_id: (BOS_TOKEN,),
-        **dict.fromkeys(eos_token_ids, (EOS_TOKEN,)),
-        config.pad_token_id: (UNK_TOKEN,),
-        config.image_token_id: ("<0xFE>", IMAGE_TOKEN),
-        config.video_token_id: ("<0xFF>", VIDEO_TOKEN),
-    }
+    allowed_pieces = [(config.bos_token_id, (BOS_TOKEN,)), (config.pad_token_id, (UNK_TOKEN,))]
+    allowed_pieces += [(token_id, (EOS_TOKEN,)) for token_id in eos_token_ids]
+    allowed_pieces.append((config.image_token_id, ("<0xFE>", IMAGE_TOKEN)))
+    allowed_pieces.append((config.video_token_id, ("<0xFF>", VIDEO_TOKEN)))
     pieces = {token_id: piece for piece, token_id in vocabulary.items()}
-    for token_id, allowed in allowed_pieces.items():
+    for token_id, allowed in allowed_pieces:
         if pieces.get(token_id) not in allowed:
             raise ValueError(
                 f"`config` expects the piece {allowed[0]} at id {token_id}, but `source` ({name}) has "
