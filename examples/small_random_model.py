@@ -1,0 +1,134 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Video-LaVIT's real classes at a small size, with seeded random weights and a tokenizer made on the spot: everything runs,
+nothing is downloaded, and what comes out means nothing.
+
+    python examples/small_random_model.py --output_dir small-random-video-lavit
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, normalizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import PreTrainedTokenizerFast
+
+from transformers_videolavit import (
+    VideoLaVITConfig,
+    VideoLaVITForCausalLM,
+    VideoLaVITImageProcessor,
+    VideoLaVITProcessor,
+    VideoLaVITVideoProcessor,
+    build_videolavit_tokenizer,
+)
+
+
+SEED = 0
+TEXT_VOCAB_SIZE = 640
+NUM_VISUAL_CODES = 1024
+NUM_MOTION_CODES = 256
+
+
+def small_config() -> VideoLaVITConfig:
+    """A configuration of about a million parameters: 256 patches an image and 135 motion tokens a clip, as full size."""
+    image_start = TEXT_VOCAB_SIZE
+    motion_start = image_start + 2 + NUM_VISUAL_CODES
+    return VideoLaVITConfig(
+        text_config={
+            "vocab_size": motion_start + 2 + NUM_MOTION_CODES,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+        },
+        vision_config={
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "projection_dim": 32,
+        },
+        keyframe_tokenizer_config={
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "codebook_size": NUM_VISUAL_CODES,
+        },
+        motion_tokenizer_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_attention_heads": 4,
+            "num_layers_per_stage": 1,
+            "codebook_size": NUM_MOTION_CODES,
+        },
+        image_start_token_id=image_start,
+        image_end_token_id=image_start + 1,
+        visual_code_offset=image_start + 2,
+        motion_start_token_id=motion_start,
+        motion_end_token_id=motion_start + 1,
+        motion_code_offset=motion_start + 2,
+    )
+
+
+def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
+    """
+    Trains a tokenizer of LLaMA's shape: byte pair encoding with byte fallback, ids 0...2 `<unk> <s> </s>`, then 256 bytes.
+
+    Args:
+        texts (`list[str]`): What to learn the merges from.
+    """
+    backend = Tokenizer(BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    words = [word for text in texts for word in text.split()]
+    backend.train_from_iterator(
+        words, BpeTrainer(vocab_size=TEXT_VOCAB_SIZE, special_tokens=pieces, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+
+
+def build_processor(config: VideoLaVITConfig) -> VideoLaVITProcessor:
+    """The processor that belongs to a model of `config`, with a tokenizer trained on this repository's README."""
+    readme = Path(__file__).parents[1] / "README.md"
+    tokenizer = build_videolavit_tokenizer(train_tokenizer([readme.read_text(encoding="utf-8")]), config)
+    return VideoLaVITProcessor(VideoLaVITImageProcessor(), tokenizer, VideoLaVITVideoProcessor())
+
+
+def build_language_model(seed: int = SEED) -> tuple[VideoLaVITForCausalLM, VideoLaVITProcessor]:
+    """The language model with both tokenizers, and its processor."""
+    config = small_config()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = VideoLaVITForCausalLM(config).eval()
+    return model, build_processor(config)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", type=Path, required=True, help="where to save the checkpoints")
+    parser.add_argument("--seed", type=int, default=SEED, help="seed of the weights")
+    arguments = parser.parse_args()
+    model, processor = build_language_model(arguments.seed)
+    model.save_pretrained(arguments.output_dir / "video-lavit")
+    processor.save_pretrained(arguments.output_dir / "video-lavit")
+    print(f"{model.num_parameters() / 1e6:.1f} M random parameters saved to {arguments.output_dir}")
+
+
+if __name__ == "__main__":
+    main()
