@@ -11,7 +11,6 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Configuration of Video-LaVIT (https://arxiv.org/abs/2402.03161)."""
 
 """Generation of text, images and videos as tokens (Video-LaVIT, section 3.2 and 3.3)."""
 
@@ -481,9 +480,9 @@ class VideoLaVITGenerationMixin:
         prompt_ids = input_ids
         if num_return_sequences > 1:
             prompt_ids = input_ids.repeat_interleave(num_return_sequences, dim=0)
-            for name in ("inputs_embeds", "attention_mask"):
-                if prompt[name] is not None:
-                    prompt[name] = prompt[name].repeat_interleave(num_return_sequences, dim=0)
+            prompt.inputs_embeds = prompt.inputs_embeds.repeat_interleave(num_return_sequences, dim=0)
+            if prompt.attention_mask is not None:
+                prompt.attention_mask = prompt.attention_mask.repeat_interleave(num_return_sequences, dim=0)
         batch_size = prompt_ids.shape[0]
         if isinstance(generator, list) and len(generator) != batch_size:
             raise ValueError(f"Got {len(generator)} generators for {batch_size} sequences.")

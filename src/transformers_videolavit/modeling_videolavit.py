@@ -11,7 +11,6 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Configuration of Video-LaVIT (https://arxiv.org/abs/2402.03161)."""
 
 """Video-LaVIT: a LLaMA over text, visual and motion tokens (https://arxiv.org/abs/2402.03161)."""
 
