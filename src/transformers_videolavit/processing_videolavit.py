@@ -226,9 +226,12 @@ class VideoLaVITProcessor(ProcessorMixin):
         Example:
 
         ```python
-        >>> inputs = processor.expand_placeholders([1, 3148, 1001, 29901, 29871, -201, 29871, 13], num_clips=[2])
-        >>> inputs["input_ids"].shape
-        torch.Size([1, 797])
+        >>> from transformers import AutoProcessor
+
+        >>> processor = AutoProcessor.from_pretrained("video-lavit-sft")  # doctest: +SKIP
+        >>> inputs = processor.expand_placeholders([1, 3148, -201, 29871, 13], num_clips=2)  # doctest: +SKIP
+        >>> inputs["input_ids"].shape  # doctest: +SKIP
+        torch.Size([1, 794])
         ```"""
         ids = torch.as_tensor(ids)
         if ids.ndim == 2 and ids.shape[0] == 1:

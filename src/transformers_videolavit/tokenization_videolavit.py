@@ -77,10 +77,10 @@ def build_videolavit_tokenizer(
     Example:
 
     ```python
-    >>> from transformers_videolavit import build_videolavit_tokenizer
+    >>> from transformers_videolavit.tokenization_videolavit import build_videolavit_tokenizer
 
-    >>> tokenizer = build_videolavit_tokenizer("rain1011/Video-LaVIT-v1/language_model")  # doctest: +SKIP
-    >>> tokenizer.convert_tokens_to_ids(["[IMG]", "<visual_0>", "[MOV]", "<motion_0>"])  # doctest: +SKIP
+    >>> tokenizer = build_videolavit_tokenizer("tests/fixtures/tiny/checkpoint/language_model")
+    >>> tokenizer.convert_tokens_to_ids(["[IMG]", "<visual_0>", "[MOV]", "<motion_0>"])
     [32000, 32002, 48386, 48388]
     ```"""
     config = config if config is not None else VideoLaVITConfig()
