@@ -17,11 +17,11 @@ import importlib.util
 import json
 from pathlib import Path
 
+import diffusers
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, SchedulerMixin, UNet2DConditionModel
 from safetensors.torch import load_file
 
-import diffusers
 from diffusers_videolavit import (
     KeyframeTokenDecoder,
     MotionConditionEncoder,

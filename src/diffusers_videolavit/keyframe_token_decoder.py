@@ -18,12 +18,14 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin, FeedForward
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
 from torch import nn
 
 from .attention import VideoLaVITAttention
+from .single_file import SingleFileMixin
 
 
 @dataclass
@@ -81,7 +83,7 @@ class KeyframeTokenPooling(nn.Module):
         return self.attn(hidden_states[:, :1], hidden_states).squeeze(1)
 
 
-class KeyframeTokenDecoder(ModelMixin, AttentionMixin, ConfigMixin):
+class KeyframeTokenDecoder(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, SingleFileMixin):
     """
     Decodes the visual codes of a keyframe to the prompt embeddings and the pooled embedding of an SDXL U-Net.
 

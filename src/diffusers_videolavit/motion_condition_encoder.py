@@ -16,12 +16,13 @@
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin, FeedForward
-from diffusers.models.cache_utils import CacheMixin
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from .attention import VideoLaVITAttention
+from .single_file import SingleFileMixin
 
 
 class MotionConditionEncoderBlock(nn.Module):
@@ -52,7 +53,7 @@ class MotionConditionEncoderBlock(nn.Module):
         return hidden_states + self.ff(self.norm3(hidden_states))
 
 
-class MotionConditionEncoder(ModelMixin, AttentionMixin, ConfigMixin, CacheMixin):
+class MotionConditionEncoder(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, SingleFileMixin):
     """
     Encodes a clip's motion field for the cross-attentions of [`UNetSpatioTemporalMotionConditionModel`].
 

@@ -34,6 +34,8 @@ from diffusers.models.unets.unet_spatio_temporal_condition import (
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
+from .single_file import SingleFileMixin
+
 
 @dataclass
 class MotionKeyValue:
@@ -284,7 +286,9 @@ class TransformerSpatioTemporalMotionModel(nn.Module):
         return TransformerTemporalModelOutput(sample=output)
 
 
-class UNetSpatioTemporalMotionConditionModel(UNetSpatioTemporalConditionModel, PeftAdapterMixin, CacheMixin):
+class UNetSpatioTemporalMotionConditionModel(
+    UNetSpatioTemporalConditionModel, PeftAdapterMixin, CacheMixin, SingleFileMixin
+):
     """
     The spatio-temporal U-Net of Stable Video Diffusion, conditioned on a keyframe and on the motion of a clip.
 
@@ -335,6 +339,7 @@ class UNetSpatioTemporalMotionConditionModel(UNetSpatioTemporalConditionModel, P
     ]
     _repeated_blocks = ["BasicTransformerBlock", "TemporalBasicTransformerBlock"]
     _skip_layerwise_casting_patterns = ["norm"]
+    _single_file_prefix = "unet."
 
     @register_to_config
     def __init__(
