@@ -169,7 +169,7 @@ class KeyframeTokenDecoder(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterM
             padded with code 0 on the right, and a mask that is `True` at the real ones.
 
         Raises:
-            ValueError: If a keyframe has too few or too many codes, or a code is out of range.
+            ValueError: If a keyframe has too few or too many codes, or a code is no integer or out of range.
         """
         if len(codes) == 0:
             raise ValueError("`codes` is empty: it has to hold the codes of at least one keyframe.")
@@ -179,6 +179,8 @@ class KeyframeTokenDecoder(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterM
                     f"A keyframe has 1 to {self.config.num_positions} codes in one dimension, but `codes[{i}]` is of "
                     f"shape {tuple(frame_codes.shape)}."
                 )
+            if frame_codes.is_floating_point() or frame_codes.is_complex():
+                raise ValueError(f"Visual codes are integers, but `codes[{i}]` is of type {frame_codes.dtype}.")
             lowest, highest = frame_codes.min().item(), frame_codes.max().item()
             if lowest < 0 or highest >= self.config.codebook_size:
                 raise ValueError(
@@ -232,7 +234,8 @@ class KeyframeTokenDecoder(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterM
         # Its rows have unit length as the tokenizer keeps them; normalising them again would move half-precision weights.
         embeds = F.embedding(codes, self.codebook).to(self.dtype)
         encoder_hidden_states = self.proj_in(embeds) + self.pos_embed[:, : codes.shape[1]]
-        hidden_states = self.query_embed.expand(codes.shape[0], -1, -1)
+        # A copy: a view of a parameter keeps requires_grad without gradients too, and the blocks would compile twice.
+        hidden_states = self.query_embed.repeat(codes.shape[0], 1, 1)
 
         for block in self.transformer_blocks:
             if torch.is_grad_enabled() and self.gradient_checkpointing:
