@@ -22,6 +22,8 @@ from transformers.tokenization_utils_base import TextInput
 from transformers.utils import auto_docstring
 from transformers.video_utils import VideoInput
 
+from .video_processing_videolavit import VideoLaVITVideoProcessorKwargs
+
 
 GENERATION_MODES = ("text", "image", "video")
 # Marks of a visual in a sequence of ids that was not tokenized by the processor.
@@ -74,6 +76,8 @@ class VideoLaVITProcessorKwargs(ProcessingKwargs, total=False):
         What the model is going to generate: `"text"`, `"image"` or `"video"`. The prompt of an image or a video is
         tokenized without `<s>` and padded on the left.
     """
+
+    videos_kwargs: VideoLaVITVideoProcessorKwargs
 
     generation_mode: str
 
@@ -186,7 +190,8 @@ class VideoLaVITProcessor(ProcessorMixin):
                 )
 
     def _process_videos(self, videos: list, **kwargs) -> tuple[BatchFeature, list[str]]:
-        video_inputs = self.video_processor(videos, **kwargs)
+        # One list per sample is the layout in which a list of paths is the frames of one video.
+        video_inputs = self.video_processor([[video] for video in videos], **kwargs)
         replacements = [self.replace_video_token(video_inputs, video_idx=index) for index in range(len(videos))]
         return video_inputs, replacements
 

@@ -267,6 +267,18 @@ def test_layouts_of_visuals_are_equivalent(processor, video, short_video, image)
         assert torch.equal(motion_vectors, one["motion_vectors"][0])
 
 
+def test_frames_can_be_image_files(processor, tmp_path):
+    frames = moving_frames(24)
+    paths = [str(tmp_path / f"{index:02}.png") for index in range(len(frames))]
+    for path, frame in zip(paths, frames):
+        Image.fromarray(frame).save(path)
+    messages = [{"role": "user", "content": [{"type": "video", "path": paths}, {"type": "text", "text": "What?"}]}]
+    inputs = chat_inputs(processor, messages, processor_kwargs={"do_sample_frames": False})
+    from_array = processor(text="<video>", videos=frames, do_sample_frames=False, return_tensors="pt")
+    assert inputs["num_clips"].tolist() == [1]
+    assert torch.equal(inputs["motion_vectors"], from_array["motion_vectors"])
+
+
 def test_no_visuals_at_all(processor):
     inputs = processor(text=["a", "b"], images=[[], []], videos=[[], []])
     assert set(inputs) == {"input_ids", "attention_mask"}
