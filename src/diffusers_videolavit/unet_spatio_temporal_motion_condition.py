@@ -403,7 +403,8 @@ class UNetSpatioTemporalMotionConditionModel(
         Computes once per generation what the cross-attentions need of the motion: keys, values and where they apply.
 
         Nothing is computed for unconditional samples: where the motion features are zero, a cross-attention gives the
-        same vector for every query.
+        same vector for every query. Block-level group offloading brings the weights to the accelerator for `forward`
+        only; with it, pass `encoder_hidden_states` there, or choose leaf-level offloading.
 
         Args:
             encoder_hidden_states (`torch.Tensor` of shape `(batch_size, num_frames, motion_size ** 2, channels)`):
