@@ -177,15 +177,15 @@ class VideoLaVITKeyframePipeline(VideoLaVITPipelineMixin, UNetLoraLoaderMixin):
         height: int,
         width: int,
         num_inference_steps: int,
-        num_images_per_prompt: int,
-        num_images: int | None,
-        image_visual_codes: list[torch.LongTensor] | None,
-        noise_constraint: str | None,
-        inversion_strength: float,
-        generator: torch.Generator | list[torch.Generator] | None,
-        latents: torch.Tensor | None,
-        output_type: str,
-        callback_on_step_end_tensor_inputs: list[str],
+        num_images_per_prompt: int = 1,
+        num_images: int | None = None,
+        image_visual_codes: list[torch.LongTensor] | None = None,
+        noise_constraint: str | None = None,
+        inversion_strength: float = 1.0,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: torch.Tensor | None = None,
+        output_type: str = "pil",
+        callback_on_step_end_tensor_inputs: list[str] = ("latents",),
     ) -> None:
         """
         Checks the arguments of `__call__`, before anything is computed.
@@ -347,17 +347,21 @@ class VideoLaVITKeyframePipeline(VideoLaVITPipelineMixin, UNetLoraLoaderMixin):
             )
         time_ids = self.get_time_ids(height, width, len(latents))
         alphas_cumprod = self.scheduler.alphas_cumprod.to(latents.device)
-        # The level below the lowest timestep is the one at which the scheduler's last step arrives.
+        # Where the scheduler's last step arrives on the way back.
         starts_clean = self.scheduler.config.get("set_alpha_to_one", True)
         alpha = torch.ones_like(alphas_cumprod[0]) if starts_clean else alphas_cumprod[0]
+        timestep = torch.zeros_like(timesteps[0])
         with self.progress_bar(total=len(timesteps)) as progress_bar:
-            for timestep in timesteps.flip(0):
-                # The noise is predicted for the level that is reached, as it will be on the way back.
-                noise = self.predict_noise(latents, timestep, prompt_embeds, pooled_prompt_embeds, time_ids)
-                next_alpha = alphas_cumprod[timestep.long()]
-                original = (latents - (1 - alpha).sqrt() * noise) / alpha.sqrt()
-                latents = next_alpha.sqrt() * original + (1 - next_alpha).sqrt() * noise
-                alpha = next_alpha
+            for next_timestep in timesteps.flip(0):
+                next_alpha = alphas_cumprod[next_timestep.long()]
+                next_latents = latents
+                # The formula takes the noise where the step begins; the way back predicts it where the step ends. Taking
+                # it there in a second pass makes the round trip of second order.
+                for level in (timestep, next_timestep):
+                    noise = self.predict_noise(next_latents, level, prompt_embeds, pooled_prompt_embeds, time_ids)
+                    original = (latents - (1 - alpha).sqrt() * noise) / alpha.sqrt()
+                    next_latents = next_alpha.sqrt() * original + (1 - next_alpha).sqrt() * noise
+                latents, alpha, timestep = next_latents, next_alpha, next_timestep
                 progress_bar.update()
         # As the scheduler scales latents: with the noise added, or mixed in.
         return self.scheduler.add_noise(original, noise, timesteps[:1])
