@@ -37,6 +37,8 @@ from .video_inputs import VideoInputs
 
 # The motion tokenizer and the video processor work in tenths of a standard deviation, the video detokenizer in whole ones.
 MOTION_SCALE_FACTOR = 10.0
+# Least visual tokens that the reference generates for a keyframe.
+MIN_VISUAL_TOKENS = 20
 
 
 @apply_forward_hook
@@ -220,13 +222,18 @@ class DetokenizerStagesMixin(DiffusionPipeline):
 
         if generator is not None:
             generator = [derive(g) for g in generator] if isinstance(generator, list) else derive(generator)
+        limits = {}
+        if self.keyframe_token_decoder is not None:
+            # Not more codes than can be decoded.
+            max_new_tokens = self.keyframe_token_decoder.config.num_positions
+            limits = {"max_new_tokens": max_new_tokens, "min_new_tokens": min(MIN_VISUAL_TOKENS, max_new_tokens)}
         ids = _generate_ids(
             self.language_model,
             **inputs.to(device),
             generation_mode=generation_mode,
             visual_codes=visual_codes,
             generator=generator,
-            **generate_kwargs,
+            **{**limits, **generate_kwargs},
         )
         samples = self.processor.post_process_multimodal_output(ids.cpu())
         visual_codes = [[codes for kind, codes in sample if kind == "image"] for sample in samples]

@@ -13,8 +13,6 @@
 # limitations under the License.
 """What both pipelines share: saving and loading, LoRA adapters of the U-Net, sizes, images and half-precision VAEs."""
 
-import importlib
-import importlib.util
 import inspect
 import json
 import os
@@ -30,11 +28,15 @@ from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
 
+from . import component_classes
 
-# Written into a saved pipeline: `DiffusionPipeline` knows diffusers' own classes only, but follows such a file.
-PIPELINE_FILE = '''"""Lets `diffusers.DiffusionPipeline.from_pretrained(..., trust_remote_code=True)` find the pipeline's class."""
 
-from diffusers_videolavit import {name}
+# Files of a saved pipeline: `DiffusionPipeline` knows diffusers' own classes only, but follows these.
+PIPELINE_FILE = "pipeline"
+COMPONENT_FILE = "videolavit"
+FILE_CONTENT = '''"""Lets `diffusers.DiffusionPipeline.from_pretrained(..., trust_remote_code=True)` find the class."""
+
+from {module} import {name}
 
 
 __all__ = ["{name}"]
@@ -45,19 +47,32 @@ class VideoLaVITPipelineMixin(DiffusionPipeline):
     """
     Saving and loading of a pipeline that is not part of diffusers.
 
-    A saved pipeline can be loaded with its own class, and with `DiffusionPipeline` and `trust_remote_code=True`, by
-    way of the `pipeline.py` saved along. Both need this package to be installed.
+    A saved pipeline can be loaded, from a folder or the Hub, with its own class, and with `DiffusionPipeline` and
+    `trust_remote_code=True`, by way of the files saved along. Both need this package to be installed.
     """
 
-    def save_config(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
-        os.makedirs(save_directory, exist_ok=True)
-        with open(os.path.join(save_directory, "pipeline.py"), "w", encoding="utf-8") as file:
-            file.write(PIPELINE_FILE.format(name=type(self).__name__))
+    def register_to_config(self, **kwargs: Any) -> None:
+        # Not the module of the class, which may move, but the file next to the weights.
+        for name, value in kwargs.items():
+            if isinstance(value, tuple) and len(value) == 2 and value[1] in component_classes.COMPONENT_PACKAGES:
+                kwargs[name] = (COMPONENT_FILE, value[1])
+        super().register_to_config(**kwargs)
+
+    def save_config(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
+        files = {PIPELINE_FILE: (__name__.split(".")[0], type(self).__name__)}
+        for name, value in self.config.items():
+            if isinstance(value, (list, tuple)) and value[0] == COMPONENT_FILE:
+                files[f"{name}/{COMPONENT_FILE}"] = (component_classes.__name__, value[1])
+        for path, (module, class_name) in files.items():
+            path = os.path.join(save_directory, f"{path}.py")
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(FILE_CONTENT.format(module=module, name=class_name))
         super().save_config(save_directory, push_to_hub=push_to_hub, **kwargs)
 
     def to_json_string(self) -> str:
         config = json.loads(super().to_json_string())
-        config["_class_name"] = ["pipeline", type(self).__name__]
+        config["_class_name"] = [PIPELINE_FILE, type(self).__name__]
         return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
     @classmethod
@@ -68,17 +83,12 @@ class VideoLaVITPipelineMixin(DiffusionPipeline):
         return config
 
     @classmethod
-    def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs) -> tuple[dict, dict, dict]:
-        # diffusers loads a component of another package only when the module of its class has been imported.
-        for name, value in config_dict.items():
-            library = value[0] if isinstance(value, (list, tuple)) and len(value) == 2 else None
-            if name in kwargs or not isinstance(library, str):
-                continue
-            package = library.split(".")[0]
-            is_ours = package in (__name__.split(".")[0], "transformers_videolavit")
-            if is_ours and importlib.util.find_spec(package) is not None:
-                importlib.import_module(library)
-        return super().extract_init_dict(config_dict, **kwargs)
+    def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> tuple[dict, dict, dict]:
+        init_dict, unused_kwargs, hidden_dict = super().extract_init_dict(config_dict, **kwargs)
+        for name, value in init_dict.items():
+            if isinstance(value, (list, tuple)) and value[0] == COMPONENT_FILE:
+                init_dict[name] = (component_classes.__name__, value[1])
+        return init_dict, unused_kwargs, hidden_dict
 
 
 class UNetLoraLoaderMixin(StableDiffusionLoraLoaderMixin):
