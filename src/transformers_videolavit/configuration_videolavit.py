@@ -316,6 +316,9 @@ class VideoLaVITConfig(PreTrainedConfig):
         `[/MOV]`.
     motion_code_offset (`int`, defaults to 48388):
         Token id of motion code 0.
+    num_motion_codes (`int`, defaults to 1024):
+        Number of motion codes in the vocabulary. Visual codes fill the ids from `visual_code_offset` to
+        `motion_start_token_id`.
     max_visual_tokens (`int`, defaults to 256):
         Most visual tokens of a generated image; the keyframe decoder has as
         many positions.
@@ -365,6 +368,7 @@ class VideoLaVITConfig(PreTrainedConfig):
     motion_start_token_id: int = 48386
     motion_end_token_id: int = 48387
     motion_code_offset: int = 48388
+    num_motion_codes: int = 1024
     max_visual_tokens: int = 256
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
@@ -382,6 +386,11 @@ class VideoLaVITConfig(PreTrainedConfig):
             self.keyframe_tokenizer_config.vision_config = self.vision_config
         else:
             self.vision_config = self.keyframe_tokenizer_config.vision_config
+
+    @property
+    def num_visual_codes(self) -> int:
+        """Number of visual codes in the vocabulary."""
+        return self.motion_start_token_id - self.visual_code_offset
 
     @property
     def num_image_tokens(self) -> int:

@@ -362,6 +362,9 @@ class VideoLaVITGenerationMixin:
         processors.append(TextLogitsProcessor(self.config))
         kwargs = {"logits_processor": processors, "guidance_scale": guidance_scale, **kwargs}
         num_dropped, prompt_ids = 0, input_ids
+        # `GenerationMixin` passes an empty `mm_encoder_outputs` on where there is no image and no video.
+        if not kwargs.get("mm_encoder_outputs"):
+            kwargs.pop("mm_encoder_outputs", None)
         if any(kwargs.get(name) is not None for name in ("pixel_values", "pixel_values_videos", "mm_encoder_outputs")):
             packed = self.model.pack_inputs(
                 input_ids=input_ids,
@@ -506,12 +509,10 @@ class VideoLaVITGenerationMixin:
         visual_tokens = AllowedTokens(
             self.lm_head,
             config.visual_code_offset,
-            config.keyframe_tokenizer_config.codebook_size,
+            config.num_visual_codes,
             end_token_id=config.image_end_token_id,
         )
-        motion_tokens = AllowedTokens(
-            self.lm_head, config.motion_code_offset, config.motion_tokenizer_config.codebook_size
-        )
+        motion_tokens = AllowedTokens(self.lm_head, config.motion_code_offset, config.num_motion_codes)
         if streamer is not None:
             streamer.put(prompt_ids.cpu())
         clip_starts = []
@@ -565,7 +566,7 @@ class VideoLaVITGenerationMixin:
         config = self.config
         last_ids = input_ids[:, -1]
         first_code = config.visual_code_offset
-        is_code = (last_ids >= first_code) & (last_ids < first_code + config.keyframe_tokenizer_config.codebook_size)
+        is_code = (last_ids >= first_code) & (last_ids < first_code + config.num_visual_codes)
         is_keyframe = is_code | (last_ids == config.image_end_token_id)
         if bool(is_keyframe.all() != is_keyframe.any()):
             raise ValueError(
@@ -584,7 +585,6 @@ class VideoLaVITGenerationMixin:
                 f"Got `visual_codes` of {len(visual_codes)} keyframes for {batch_size // num_return_sequences} prompts."
             )
         config = self.config
-        codebook_size = config.keyframe_tokenizer_config.codebook_size
         rows = []
         for index, codes in enumerate(visual_codes):
             codes = torch.as_tensor(codes, dtype=torch.long)
@@ -593,10 +593,10 @@ class VideoLaVITGenerationMixin:
                     f"`visual_codes[{index}]` has shape {tuple(codes.shape)}: a keyframe has 1 to "
                     f"{config.max_visual_tokens} codes."
                 )
-            if int(codes.min()) < 0 or int(codes.max()) >= codebook_size:
+            if int(codes.min()) < 0 or int(codes.max()) >= config.num_visual_codes:
                 raise ValueError(
                     f"`visual_codes[{index}]` has codes from {int(codes.min())} to {int(codes.max())}, outside 0 to "
-                    f"{codebook_size - 1}."
+                    f"{config.num_visual_codes - 1}."
                 )
             ids = [
                 config.image_start_token_id,

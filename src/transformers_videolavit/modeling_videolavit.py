@@ -314,7 +314,7 @@ class VideoLaVITModel(VideoLaVITPreTrainedModel):
             raise ValueError(
                 "`motion_vectors` come without the keyframes of their clips: `pixel_values_videos` is None."
             )
-        if (pixel_values is not None or pixel_values_videos is not None) and mm_encoder_outputs is not None:
+        if (pixel_values is not None or pixel_values_videos is not None) and mm_encoder_outputs:
             raise ValueError("Pass either pixel values or `mm_encoder_outputs`, not both.")
         features = dict(mm_encoder_outputs) if mm_encoder_outputs is not None else {}
         if pixel_values is not None:
@@ -443,7 +443,7 @@ class VideoLaVITModel(VideoLaVITPreTrainedModel):
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 
-        has_features = pixel_values is not None or pixel_values_videos is not None or mm_encoder_outputs is not None
+        has_features = pixel_values is not None or pixel_values_videos is not None or bool(mm_encoder_outputs)
         past_length = int(past_key_values.get_seq_length()) if has_features and past_key_values is not None else 0
         packed = self.pack_inputs(
             input_ids=input_ids,

@@ -77,9 +77,9 @@ def test_grammar_of_a_batch_of_videos(language_model, prompts):
         assert len(clips) == 2
         for visual, motion in clips:
             assert 1 <= len(visual) <= 12
-            assert all(0 <= code < config.keyframe_tokenizer_config.codebook_size for code in visual)
+            assert all(0 <= code < config.num_visual_codes for code in visual)
             assert len(motion) == NUM_MOTION_TOKENS
-            assert all(0 <= code < config.motion_tokenizer_config.codebook_size for code in motion)
+            assert all(0 <= code < config.num_motion_codes for code in motion)
 
 
 def test_an_image_never_exceeds_the_grammar(language_model):
@@ -344,8 +344,8 @@ def test_streamers(model, language_model, mixed):
         ({"generation_mode": "video", "num_beams": 3}, "num_beams"),
         ({"generation_mode": "image", "min_new_tokens": 9, "max_new_tokens": 8}, "`min_new_tokens` 9"),
         ({"generation_mode": "image", "temperature": 0.0}, "`temperature` is positive"),
-        ({"generation_mode": "video", "visual_codes": [torch.tensor([64])]}, "outside 0 to 63"),
-        ({"generation_mode": "video", "visual_codes": [torch.tensor([-1])]}, "outside 0 to 63"),
+        ({"generation_mode": "video", "visual_codes": [torch.tensor([16384])]}, "outside 0 to 16383"),
+        ({"generation_mode": "video", "visual_codes": [torch.tensor([-1])]}, "outside 0 to 16383"),
         ({"generation_mode": "video", "visual_codes": [torch.zeros(257, dtype=torch.long)]}, "1 to 256 codes"),
         ({"generation_mode": "video", "visual_codes": []}, "0 keyframes for 1 prompts"),
         ({"generation_mode": "image", "visual_codes": [torch.tensor([1])]}, "visual_codes"),
