@@ -22,11 +22,24 @@ import argparse
 from pathlib import Path
 
 import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLTemporalDecoder,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    UNet2DConditionModel,
+)
 from tokenizers import Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
+from diffusers_videolavit import (
+    KeyframeTokenDecoder,
+    MotionConditionEncoder,
+    UNetSpatioTemporalMotionConditionModel,
+    VideoLaVITDetokenizerPipeline,
+)
 from transformers_videolavit import (
     VideoLaVITConfig,
     VideoLaVITForCausalLM,
@@ -119,6 +132,77 @@ def build_language_model(seed: int = SEED) -> tuple[VideoLaVITForCausalLM, Video
     return model, build_processor(config)
 
 
+def build_detokenizer(
+    model: VideoLaVITForCausalLM, processor: VideoLaVITProcessor, seed: int = SEED
+) -> VideoLaVITDetokenizerPipeline:
+    """The pipeline from the tokens of `model` to pixels, with the released checkpoint's schedulers."""
+    config = model.config.keyframe_tokenizer_config
+    cross_attention_dim, pooled_embed_dim, addition_time_embed_dim = 64, 32, 8
+    vae_blocks = {"block_out_channels": (32,) * 4, "layers_per_block": 1}
+    noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VideoLaVITDetokenizerPipeline(
+            vae=AutoencoderKLTemporalDecoder(down_block_types=("DownEncoderBlock2D",) * 4, **vae_blocks),
+            unet=UNetSpatioTemporalMotionConditionModel(
+                sample_size=24,
+                block_out_channels=(32, 32, 64, 64),
+                layers_per_block=1,
+                num_attention_heads=(2, 2, 4, 4),
+                cross_attention_dim=cross_attention_dim,
+                addition_time_embed_dim=32,
+                projection_class_embeddings_input_dim=96,
+                num_frames=model.config.motion_tokenizer_config.num_frames,
+            ),
+            scheduler=EulerDiscreteScheduler(
+                prediction_type="v_prediction",
+                timestep_type="continuous",
+                timestep_spacing="leading",
+                use_karras_sigmas=True,
+                sigma_min=0.002,
+                sigma_max=700.0,
+                **noise,
+            ),
+            motion_encoder=MotionConditionEncoder(
+                hidden_size=32, num_layers=2, num_attention_heads=4, cross_attention_dim=cross_attention_dim
+            ),
+            keyframe_token_decoder=KeyframeTokenDecoder(
+                codebook_size=config.codebook_size,
+                codebook_dim=config.codebook_dim,
+                num_positions=model.config.num_image_tokens,
+                hidden_size=64,
+                intermediate_size=128,
+                num_layers=2,
+                num_attention_heads=4,
+                out_channels=64,
+                prompt_embed_dims=(32, cross_attention_dim - 32),
+                pooled_embed_dim=pooled_embed_dim,
+            ),
+            keyframe_unet=UNet2DConditionModel(
+                sample_size=24,
+                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+                up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+                block_out_channels=(32, 64),
+                layers_per_block=1,
+                attention_head_dim=(2, 4),
+                cross_attention_dim=cross_attention_dim,
+                addition_embed_type="text_time",
+                addition_time_embed_dim=addition_time_embed_dim,
+                projection_class_embeddings_input_dim=pooled_embed_dim + 6 * addition_time_embed_dim,
+                use_linear_projection=True,
+            ),
+            keyframe_vae=AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+                scaling_factor=0.13025,
+                **vae_blocks,
+            ),
+            keyframe_scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False, **noise),
+            language_model=model,
+            processor=processor,
+        )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, required=True, help="where to save the checkpoints")
@@ -127,7 +211,10 @@ def main():
     model, processor = build_language_model(arguments.seed)
     model.save_pretrained(arguments.output_dir / "video-lavit")
     processor.save_pretrained(arguments.output_dir / "video-lavit")
-    print(f"{model.num_parameters() / 1e6:.1f} M random parameters saved to {arguments.output_dir}")
+    build_detokenizer(model, processor, arguments.seed).save_pretrained(
+        arguments.output_dir / "video-lavit-detokenizer"
+    )
+    print(f"saved to {arguments.output_dir}: video-lavit, video-lavit-detokenizer")
 
 
 if __name__ == "__main__":

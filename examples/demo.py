@@ -1,0 +1,529 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Shows what Video-LaVIT does on one page: a real video becomes tokens and is rebuilt, a question is asked, a prompt becomes
+a video.
+
+    make demo
+    python examples/demo.py --video clip.mp4 --question "What is the man doing?" --prompt "Sailboat on a mountain lake"
+    python examples/demo.py --model path/to/video-lavit --detokenizer path/to/video-lavit-detokenizer
+
+Without `--model` and `--detokenizer` it runs on small models with random weights (`small_random_model.py`).
+"""
+
+import argparse
+import platform
+import shutil
+import tempfile
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import demo_page as html
+import diffusers
+import numpy as np
+import small_random_model
+import torch
+import transformers
+from demo_media import (
+    color_wheel_image,
+    draw_arrows,
+    draw_kept_patches,
+    motion_compensate,
+    motion_to_rgb,
+    resize_frames,
+    write_video,
+)
+from PIL import Image
+from transformers import AutoModelForCausalLM, AutoProcessor
+
+from diffusers_videolavit import VideoLaVITDetokenizerPipeline
+from transformers_videolavit import VideoLaVITForCausalLM, VideoLaVITProcessor
+from transformers_videolavit.clip_sampling import CLIP_SAMPLINGS, VideoClips
+from transformers_videolavit.motion_vectors import MOTION_STD
+from transformers_videolavit.video_decoding import VideoFileFrames, resample
+
+
+MEDIA = Path(__file__).parent / "media"
+DISPLAY_WIDTH = 480
+# LaVIT trains its selector to keep a third of the patches (https://arxiv.org/abs/2309.04669, equation 4).
+TRAINED_KEEP_RATE = 1 / 3
+
+
+@dataclass
+class Demo:
+    """What the parts of the demo share."""
+
+    arguments: argparse.Namespace
+    folder: Path
+    model: VideoLaVITForCausalLM
+    processor: VideoLaVITProcessor
+    pipe: VideoLaVITDetokenizerPipeline
+    sections: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def fps(self) -> float:
+        return self.processor.video_processor.fps
+
+    @property
+    def weights_note(self) -> str:
+        """What to say below everything that is painted, if anything."""
+        return "random weights" if self.arguments.model is None else ""
+
+    @property
+    def num_parameters(self) -> int:
+        parts = [part for part in self.pipe.components.values() if isinstance(part, torch.nn.Module)]
+        return sum(parameter.numel() for part in parts for parameter in part.parameters())
+
+    @property
+    def generator(self) -> torch.Generator:
+        """A generator that every part of the demo starts anew, so that one part does not change the next."""
+        return torch.Generator(self.model.device).manual_seed(self.arguments.seed)
+
+    @contextmanager
+    def step(self, name: str):
+        """Says what is going on and how long it took."""
+        print(f"{name} ...", end=" ", flush=True)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+        print(f"{self.seconds[name]:.1f} s", flush=True)
+
+    def run_pipeline(self, **inputs) -> np.ndarray:
+        """Runs the detokenizer and returns the frames of one video, uint8 (frames, height, width, 3)."""
+        steps = self.arguments.num_inference_steps
+        (frames,) = self.pipe(
+            **inputs,
+            height=self.arguments.height,
+            width=self.arguments.width,
+            num_inference_steps=steps,
+            keyframe_num_inference_steps=steps,
+            fps=self.fps,
+            generator=self.generator,
+            output_type="np",
+        ).frames
+        return np.round(255 * frames).astype(np.uint8)
+
+    def add_section(self, title: str, *content: str):
+        self.sections.append(html.section(len(self.sections) + 1, title, *content))
+
+    def video(self, name: str, frames: np.ndarray, title: str, caption: str = "") -> str:
+        """Writes frames as a file and returns its figure."""
+        file = write_video(self.folder / "media" / name, resize_frames(frames, DISPLAY_WIDTH), self.fps)
+        return html.figure(file, self.folder, title, caption)
+
+    def image(self, name: str, frame: np.ndarray | Image.Image, title: str, caption: str = "") -> str:
+        file = self.folder / "media" / f"{name}.png"
+        (Image.fromarray(frame) if isinstance(frame, np.ndarray) else frame).save(file)
+        return html.figure(file, self.folder, title, caption)
+
+
+@dataclass
+class TokenizedVideo:
+    """The clips of the real video: what the codec found (lists over clips) and the tokens it became."""
+
+    clips: VideoClips
+    frames: list[np.ndarray]  # (frames, height, width, 3)
+    motion: list[np.ndarray]  # (frames, 2, grid height, grid width), in pixels
+    keep_masks: torch.BoolTensor  # (clips, patches)
+    visual_codes: list[torch.LongTensor]
+    motion_codes: torch.LongTensor  # (clips, motion tokens)
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.clips.clip_lengths) / self.clips.fps
+
+
+def to_pixels(motion: torch.Tensor, width: int, height: int) -> np.ndarray:
+    """Motion in standard deviations, (2, frames, h, w), as displacements in pixels, (frames, 2, h, w)."""
+    units = np.array([MOTION_STD[0] * width, MOTION_STD[1] * height]).reshape(2, 1, 1, 1)
+    return (motion.float().cpu().numpy() * units).swapaxes(0, 1)
+
+
+def top_speed(*fields: np.ndarray) -> float:
+    """The speed that is drawn in full colour: only a hundredth of all motion is faster."""
+    speeds = np.concatenate([np.hypot(motion[:, 0], motion[:, 1]).ravel() for motion in fields])
+    return float(np.quantile(speeds[speeds > 0], 0.99)) if (speeds > 0).any() else 1.0
+
+
+def tokenize(demo: Demo) -> TokenizedVideo:
+    """Video file → clips → tokens."""
+    video, model = demo.arguments.video, demo.model.model
+    video_processor = demo.processor.video_processor
+    sampling = {"clip_sampling": demo.arguments.clip_sampling, "max_clips": demo.arguments.max_clips}
+    with demo.step("Reading the video and encoding its motion"):
+        (clips,) = video_processor.extract_keyframes_and_motion(video, **sampling)
+        inputs = video_processor(video, return_tensors="pt", **sampling).to(model.device, model.dtype)
+        with closing(resample(VideoFileFrames(video), demo.fps)) as sampled:
+            frames = [frame.to_ndarray(format="rgb24") for frame in sampled]
+    with demo.step("Turning it into tokens"), torch.no_grad():
+        selection = model.keyframe_tokenizer.select_and_merge(inputs["pixel_values_videos"])
+        visual_codes = model.keyframe_tokenizer.encode(inputs["pixel_values_videos"])
+        motion_codes = model.motion_tokenizer.encode(inputs["motion_vectors"])
+    spans = list(zip(clips.clip_starts, clips.clip_lengths))
+    return TokenizedVideo(
+        clips=clips,
+        frames=[np.stack(frames[start : start + length]) for start, length in spans],
+        motion=[
+            to_pixels(motion[:, :length], clips.width, clips.height)
+            for motion, (_, length) in zip(clips.motion_vectors, spans)
+        ],
+        keep_masks=selection.keep_mask.cpu(),
+        visual_codes=visual_codes,
+        motion_codes=motion_codes,
+    )
+
+
+def show_tokens(demo: Demo, video: TokenizedVideo):
+    """The video, its clips, and what they cost in tokens."""
+    config, clips = demo.model.config, video.clips
+    num_clips = len(clips.clip_starts)
+    num_visual = sum(len(codes) for codes in video.visual_codes)
+    num_motion = video.motion_codes.numel()
+    num_marks = 4 * num_clips  # [IMG] [/IMG] [MOV] [/MOV]
+    side = int(config.num_image_tokens**0.5)
+    figures = []
+    for index, (keyframe, mask, codes) in enumerate(zip(clips.keyframes, video.keep_masks, video.visual_codes)):
+        drawn = draw_kept_patches(np.asarray(keyframe), mask.view(side, side).numpy())
+        start, length = clips.clip_starts[index], clips.clip_lengths[index]
+        caption = (
+            f"{start / demo.fps:.1f} to {(start + length) / demo.fps:.1f} s: {len(codes)} of {mask.numel()} patches kept, "
+            f"and {video.motion_codes.shape[1]} motion tokens for the {length - 1} frames that follow."
+        )
+        figures.append(demo.image(f"clip_{index}", drawn, f"Keyframe of clip {index + 1}", caption))
+    original = demo.video(
+        "original", np.concatenate(video.frames), "The video", f"{demo.arguments.video.name}, at {demo.fps} frames/s"
+    )
+    trained = round(config.num_image_tokens * TRAINED_KEEP_RATE) + video.motion_codes.shape[1] + 4
+    clip_seconds = config.motion_tokenizer_config.num_frames / demo.fps
+    statistics = [
+        (
+            "A token for every patch of every frame",
+            f"{config.num_image_tokens} patches × {demo.fps} frames/s, the same patches as the keyframes'",
+            config.num_image_tokens * demo.fps,
+            False,
+        ),
+        (
+            "A token for every patch of one frame a second",
+            "cheaper, but blind to what moves in between",
+            config.num_image_tokens,
+            False,
+        ),
+        (
+            "Video-LaVIT, counted on this video",
+            f"{num_visual} visual + {num_motion} motion + {num_marks} marks for {video.seconds:.1f} s",
+            (num_visual + num_motion + num_marks) / video.seconds,
+            True,
+        ),
+    ]
+    if demo.arguments.model is None:
+        statistics.append(
+            (
+                "Video-LaVIT at the keep rate it is trained for",
+                f"calculated, not measured: a third of the patches kept in a clip of {clip_seconds:.0f} s",
+                trained / clip_seconds,
+                True,
+            )
+        )
+    demo.add_section(
+        "A video becomes tokens",
+        html.paragraph(
+            "The video is cut into clips. The first frame of a clip is its keyframe; the frames after it are told by their "
+            "motion alone, as an MPEG-4 encoder finds it. A selector keeps the patches of the keyframe that say something "
+            "(the others are dark below)."
+        ),
+        html.facts(
+            {
+                f"seconds in {num_clips} clip{'s' if num_clips > 1 else ''}": f"{video.seconds:.1f}",
+                "visual tokens": str(num_visual),
+                "motion tokens": str(num_motion),
+                "tokens in all": str(num_visual + num_motion + num_marks),
+            }
+        ),
+        html.grid([original, *figures]),
+        html.paragraph("Tokens for each second of video:"),
+        html.bars(statistics),
+    )
+
+
+def show_motion(demo: Demo, video: TokenizedVideo):
+    """What the codec found, and what is left of it after the motion tokens."""
+    with demo.step("Drawing the motion"), torch.no_grad():
+        clips = video.clips
+        grid = video.motion[0].shape[-2:]
+        decoded = demo.model.model.motion_tokenizer.decode(video.motion_codes[:1], height=grid[0], width=grid[1])[0]
+        decoded = to_pixels(decoded, clips.width, clips.height)[: clips.clip_lengths[0]]
+        speed, decoded_speed = top_speed(video.motion[0]), top_speed(decoded)
+        arrows = np.stack([draw_arrows(*pair, speed) for pair in zip(video.frames[0], video.motion[0])])
+        size = (clips.width, clips.height)
+        colors = np.stack([_enlarge(motion_to_rgb(motion, speed), size) for motion in video.motion[0]])
+        decoded_colors = np.stack([_enlarge(motion_to_rgb(motion, decoded_speed), size) for motion in decoded])
+        wheel = demo.folder / "media" / "color_wheel.png"
+        color_wheel_image().save(wheel)
+        figures = [
+            demo.video(
+                "arrows", arrows, "Motion vectors over the frames", "one arrow for each block of 16 × 16 pixels"
+            ),
+            demo.video("motion", colors, "The same motion as colours", f"full colour: {speed:.2g} pixels a frame"),
+            demo.video(
+                "motion_decoded",
+                decoded_colors,
+                f"Decoded from {video.motion_codes.shape[1]} motion tokens",
+                f"full colour: {decoded_speed:.2g} pixels a frame",
+            ),
+        ]
+    demo.add_section(
+        "Its motion",
+        html.paragraph(
+            "Clip 1. The codec's motion field becomes 24 × 20 × 36 vectors, these become motion tokens, and the tokens can be "
+            "decoded to a field again."
+        ),
+        html.grid(figures),
+        html.legend(wheel, demo.folder, "Hue is the direction of motion, saturation its speed; white stands still."),
+        html.tokens("[MOV]", video.motion_codes[0].tolist(), "[/MOV]"),
+    )
+
+
+def show_answer(demo: Demo):
+    """A question about the video."""
+    messages = [
+        {
+            "role": "user",
+            "content": [
+                {"type": "video", "path": str(demo.arguments.video)},
+                {"type": "text", "text": demo.arguments.question},
+            ],
+        }
+    ]
+    with demo.step("Asking a question"):
+        inputs = demo.processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        ).to(demo.model.device, demo.model.dtype)
+        ids = demo.model.generate(**inputs, max_new_tokens=demo.arguments.max_new_tokens, do_sample=False)
+        answer = demo.processor.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    demo.add_section(
+        "A question",
+        html.paragraph(
+            "The language model reads the kept patches as continuous features and the motion as tokens, then the question."
+        ),
+        html.quote("Question", demo.arguments.question),
+        html.quote("Answer", answer.strip() or "(empty)", is_answer=True),
+    )
+
+
+def show_generated_tokens(demo: Demo) -> tuple[torch.LongTensor, torch.LongTensor]:
+    """A prompt becomes visual and motion tokens, whose motion is drawn."""
+    prompt = demo.arguments.prompt
+    with demo.step("Generating visual and motion tokens"), torch.no_grad():
+        inputs = demo.processor(text=prompt, generation_mode="video", return_tensors="pt").to(demo.model.device)
+        ids = demo.model.generate(**inputs, generation_mode="video", generator=demo.generator)
+        (segments,) = demo.processor.post_process_multimodal_output(ids)
+        visual_codes = next(content for kind, content in segments if kind == "image")
+        motion_codes = next(content for kind, content in segments if kind == "motion")
+        config = demo.model.config.motion_tokenizer_config
+        height, width = config.motion_height, config.motion_width
+        motion = demo.model.model.motion_tokenizer.decode(motion_codes[None], height=height, width=width)[0]
+        motion = to_pixels(motion, 16 * width, 16 * height)
+        speed = top_speed(motion)
+        colors = np.stack([_enlarge(motion_to_rgb(frame, speed), (16 * width, 16 * height)) for frame in motion])
+        canvas = np.full((16 * height, 16 * width, 3), 60, np.uint8)
+        arrows = np.stack([draw_arrows(canvas, frame, speed, columns=18) for frame in motion])
+        figures = [
+            demo.video("generated_motion", colors, "The generated motion", f"full colour: {speed:.2g} pixels a frame"),
+            demo.video("generated_arrows", arrows, "The same as arrows", "decoded from the motion tokens below"),
+        ]
+    demo.add_section(
+        "A prompt becomes tokens",
+        html.paragraph(
+            "The language model writes a clip: one to 256 visual tokens for the keyframe, then exactly 135 motion tokens, each "
+            "under classifier-free guidance."
+        ),
+        html.quote("Prompt", prompt),
+        html.tokens("[IMG]", visual_codes.tolist(), "[/IMG]"),
+        html.tokens("[MOV]", motion_codes.tolist(), "[/MOV]"),
+        html.grid(figures, wide=True),
+    )
+    return visual_codes, motion_codes
+
+
+def _enlarge(colors: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(colors).resize(size, Image.Resampling.NEAREST))
+
+
+def show_rebuilt_video(demo: Demo, video: TokenizedVideo):
+    """The first clip rebuilt from its keyframe and motion, beside the original."""
+    arguments, clips = demo.arguments, video.clips
+    length = clips.clip_lengths[0]
+    keyframe = clips.keyframes[0]
+    (detokenizer_clips,) = demo.processor.video_processor.extract_keyframes_and_motion(
+        arguments.video,
+        motion_height=arguments.height // demo.pipe.vae_scale_factor,
+        motion_width=arguments.width // demo.pipe.vae_scale_factor,
+        motion_scale_factor=demo.processor.video_processor.motion_scale_factor,
+        clip_sampling=arguments.clip_sampling,
+        max_clips=arguments.max_clips,
+    )
+    with demo.step("Rebuilding the video from its keyframe and the codec's motion"):
+        from_codec = demo.run_pipeline(image=keyframe, motion_vectors=detokenizer_clips.motion_vectors[:1])
+    with demo.step("Rebuilding the video from its keyframe and motion tokens"):
+        from_tokens = demo.run_pipeline(image=keyframe, motion_codes=video.motion_codes[:1])
+    moved_blocks = motion_compensate(np.asarray(keyframe), video.motion[0])
+    demo.add_section(
+        "The video rebuilt",
+        html.paragraph(
+            "Clip 1 again, from its first frame and its motion. The second one needs no network: each block of the frame "
+            "before is moved along, as a video decoder does before it corrects the result. The video detokenizer is to paint "
+            "what moving blocks alone cannot."
+        ),
+        html.grid(
+            [
+                demo.video("clip_original", video.frames[0], "Original"),
+                demo.video(
+                    "clip_moved", moved_blocks, "Keyframe, its blocks moved", "by the codec's motion, no network"
+                ),
+                demo.video(
+                    "clip_codec", from_codec[:length], "Detokenizer: keyframe + codec motion", demo.weights_note
+                ),
+                demo.video(
+                    "clip_tokens", from_tokens[:length], "Detokenizer: keyframe + motion tokens", demo.weights_note
+                ),
+            ]
+        ),
+    )
+
+
+def show_generated_videos(demo: Demo, visual_codes: torch.LongTensor, motion_codes: torch.LongTensor):
+    """A prompt becomes a video, and one of two clips."""
+    with demo.step("Decoding the generated tokens to a video"):
+        one_clip = demo.run_pipeline(visual_codes=visual_codes, motion_codes=motion_codes)
+    with demo.step("Turning the prompt into a video of two clips"):
+        two_clips = demo.run_pipeline(prompt=demo.arguments.prompt, num_clips=2)
+    demo.add_section(
+        "A prompt becomes a video",
+        html.paragraph(
+            "The visual tokens become a keyframe, the motion tokens move it. A longer video continues from the tokens so far, and "
+            "each new keyframe starts from the last frame before it, carried back to noise by DDIM inversion."
+        ),
+        html.quote("Prompt", demo.arguments.prompt),
+        html.grid(
+            [
+                demo.video("prompt_one_clip", one_clip, f"One clip, {len(one_clip)} frames", demo.weights_note),
+                demo.video("prompt_two_clips", two_clips, f"Two clips, {len(two_clips)} frames", demo.weights_note),
+            ],
+            wide=True,
+        ),
+    )
+
+
+def write_page(demo: Demo):
+    """Puts the sections together."""
+    introduction = [
+        html.paragraph("One language model that reads and writes text, images and video.", kind="lead"),
+    ]
+    if demo.weights_note:
+        introduction.append(
+            html.paragraph(
+                "There are no trained weights yet. This page was made by small models of the real classes with random weights "
+                f"({demo.num_parameters / 1e6:.1f} million parameters). What is real here: the video, its motion, the number of "
+                "tokens it takes, and that every step runs. What is noise: which patches are kept, the answer, the generated "
+                "tokens, and everything painted from tokens.",
+                kind="note",
+            )
+        )
+    credit = MEDIA / "README.md"
+    versions = {"PyTorch": torch, "transformers": transformers, "diffusers": diffusers, "PyAV": av}
+    footer = (
+        f"{sum(demo.seconds.values()):.0f} s on {platform.machine()}, {demo.model.device}, seed {demo.arguments.seed}; "
+        + ", ".join(f"{name} {module.__version__}" for name, module in versions.items())
+        + "."
+    )
+    if demo.arguments.video.resolve().parent == credit.parent.resolve():
+        footer += " Video: Big Buck Bunny, © 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0."
+    text = html.page("Video-LaVIT", *introduction, *demo.sections, f"<footer>{html.paragraph(footer)}</footer>")
+    (demo.folder / "index.html").write_text(text, encoding="utf-8")
+
+
+def load(arguments: argparse.Namespace, folder: Path) -> Demo:
+    """The models that were asked for, or small random ones."""
+    if arguments.model is None:
+        model, processor = small_random_model.build_language_model()
+        pipe = small_random_model.build_detokenizer(model, processor)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype="auto")
+        processor = AutoProcessor.from_pretrained(arguments.model)
+        pipe = VideoLaVITDetokenizerPipeline.from_pretrained(
+            arguments.detokenizer, language_model=model, processor=processor, torch_dtype=model.dtype
+        )
+    pipe.to(arguments.device)
+    pipe.set_progress_bar_config(disable=True)
+    return Demo(arguments, folder, model.eval(), processor, pipe)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--video", type=Path, default=MEDIA / "big_buck_bunny.mp4", help="the video to tokenize")
+    parser.add_argument("--prompt", default="Sailboat on a mountain lake", help="what to generate a video of")
+    parser.add_argument("--question", default="What is happening in this video?", help="what to ask about the video")
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/demo"), help="folder of the page, replaced")
+    parser.add_argument("--model", help="checkpoint of the language model; by default a small random one")
+    parser.add_argument("--detokenizer", help="checkpoint of the detokenizer pipeline; goes with --model")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute")
+    parser.add_argument("--clip_sampling", default="shots", choices=CLIP_SAMPLINGS, help="how clips are chosen")
+    parser.add_argument("--max_clips", type=int, default=4, help="most clips of the video")
+    parser.add_argument("--max_new_tokens", type=int, default=48, help="longest answer")
+    parser.add_argument("--height", type=int, default=192, help="height of the videos painted, in pixels")
+    parser.add_argument("--width", type=int, default=320, help="width of the videos painted, in pixels")
+    parser.add_argument("--num_inference_steps", type=int, default=4, help="denoising steps of each clip and keyframe")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything that is sampled")
+    arguments = parser.parse_args()
+    if (arguments.model is None) != (arguments.detokenizer is None):
+        parser.error("--model and --detokenizer go together")
+    if not arguments.video.is_file():
+        parser.error(f"--video: there is no file {arguments.video}")
+    if arguments.output_dir.exists() and not (arguments.output_dir / "index.html").is_file():
+        parser.error(
+            f"--output_dir: {arguments.output_dir} exists and is not a page of this demo, so it is not replaced"
+        )
+    return arguments
+
+
+def main():
+    arguments = parse_arguments()
+    arguments.output_dir.parent.mkdir(parents=True, exist_ok=True)
+    # The page appears as a whole or not at all.
+    with tempfile.TemporaryDirectory(
+        prefix=f".{arguments.output_dir.name}-", dir=arguments.output_dir.parent
+    ) as folder:
+        folder = Path(folder) / "page"
+        (folder / "media").mkdir(parents=True)
+        demo = load(arguments, folder)
+        video = tokenize(demo)
+        show_tokens(demo, video)
+        show_motion(demo, video)
+        show_rebuilt_video(demo, video)
+        show_answer(demo)
+        codes = show_generated_tokens(demo)
+        show_generated_videos(demo, *codes)
+        write_page(demo)
+        if arguments.output_dir.exists():
+            shutil.rmtree(arguments.output_dir)
+        folder.rename(arguments.output_dir)
+    print(f"Open {(arguments.output_dir / 'index.html').resolve()}")
+
+
+if __name__ == "__main__":
+    main()
