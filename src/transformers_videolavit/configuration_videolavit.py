@@ -13,6 +13,8 @@
 # limitations under the License.
 """Configuration of Video-LaVIT (https://arxiv.org/abs/2402.03161)."""
 
+import math
+
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
@@ -261,13 +263,31 @@ class VideoLaVITMotionTokenizerConfig(PreTrainedConfig):
     commitment_loss_weight: float | int = 1.0
     initializer_range: float = 0.02
 
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if any(len(stride) != 3 or not set(stride) <= {1, 2} for stride in self.downsampling_strides):
+            raise ValueError(
+                "`downsampling_strides` must be triples (time, height, width) of 1 and 2, not "
+                f"{self.downsampling_strides}."
+            )
+        if self._motion_shape != tuple(size * factor for size, factor in zip(self.latent_shape, self._strides)):
+            raise ValueError(
+                f"`num_frames`, `motion_height` and `motion_width` {self._motion_shape} must be multiples of the "
+                f"total strides {self._strides}: the decoder could not restore them."
+            )
+
+    @property
+    def _motion_shape(self) -> tuple[int, int, int]:
+        return (self.num_frames, self.motion_height, self.motion_width)
+
+    @property
+    def _strides(self) -> tuple[int, ...]:
+        return tuple(math.prod(steps) for steps in zip(*self.downsampling_strides))
+
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Size (time, height, width) of the grid of motion codes."""
-        shape = (self.num_frames, self.motion_height, self.motion_width)
-        for stride in self.downsampling_strides:
-            shape = tuple(-(-size // step) for size, step in zip(shape, stride))
-        return shape
+        return tuple(size // stride for size, stride in zip(self._motion_shape, self._strides))
 
     @property
     def num_motion_tokens(self) -> int:

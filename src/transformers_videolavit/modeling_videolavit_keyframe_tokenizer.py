@@ -26,7 +26,8 @@ from transformers.modeling_outputs import ModelOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, auto_docstring
-from transformers.utils.generic import can_return_tuple, is_flash_attention_requested
+from transformers.utils.generic import can_return_tuple, is_flash_attention_requested, merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_videolavit import VideoLaVITKeyframeTokenizerConfig
 from .modeling_videolavit_base import (
@@ -92,9 +93,11 @@ class VideoLaVITKeyframeTokenizerOutput(ModelOutput):
     codebook_usage (`torch.FloatTensor` of shape `(1,)`, *optional*, returned where features are quantized):
         Share of the codebook that this batch uses, on this process.
     hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
-        Hidden states of the image encoder.
+        The merger's input and the outputs of its layers, of shape `(num_images, most_kept, hidden_size)`.
     attentions (`tuple(torch.FloatTensor)`, *optional*, returned when `output_attentions=True` is passed):
-        Attention weights of the image encoder.
+        Self-attention weights of the merger's layers.
+    cross_attentions (`tuple(torch.FloatTensor)`, *optional*, returned when `output_attentions=True` is passed):
+        Attention weights of the merger's layers to the dropped patches.
     """
 
     loss: torch.FloatTensor | None = None
@@ -110,6 +113,7 @@ class VideoLaVITKeyframeTokenizerOutput(ModelOutput):
     codebook_usage: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 def policy_attention_forward(
@@ -333,6 +337,11 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     _no_split_modules = ["VideoLaVITPatchSelector", "VideoLaVITKeyframeLayer"]
+    _can_record_outputs = {
+        "hidden_states": OutputRecorder(VideoLaVITKeyframeLayer, layer_name="merger"),
+        "attentions": OutputRecorder(VideoLaVITKeyframeSelfAttention, index=1, layer_name="merger"),
+        "cross_attentions": OutputRecorder(VideoLaVITKeyframeCrossAttention, index=1, layer_name="merger"),
+    }
 
     def __init__(self, config: VideoLaVITKeyframeTokenizerConfig):
         super().__init__(config)
@@ -384,7 +393,7 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
         Raises:
             ValueError: If `pixel_values` has another shape.
         """
-        outputs = self.vision_model(pixel_values, return_dict=True, **kwargs)
+        outputs = self._encode_images(pixel_values, **kwargs)
         features = outputs.last_hidden_state[:, 1:]
         keep_mask = self._select(features, do_sample, generator)
         merged, is_kept, _ = self._merge(features, keep_mask)
@@ -443,14 +452,15 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
         _, codes, _ = self.quantizer(self.encoder_projection(outputs.features))
         return list(codes.split(outputs.num_kept.tolist()))
 
-    @can_return_tuple
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
     @auto_docstring(
         custom_intro="""
         Tokenizes images and, where the model has its decoder (`decoder_num_hidden_layers > 0`), reconstructs the image
         encoder's features from the tokens (LaVIT, equation 4). Stage-1 training runs it in training mode, in two phases:
         first without quantization, in which the selector learns to keep a third of the patches by hard straight-through
-        Gumbel-softmax decisions; then with quantization, in which the selector stays as it is and decides as in
-        inference, and the codebook follows the features. The second phase gives the selector no gradient.
+        Gumbel-softmax decisions; then with quantization, in which the selector gets no gradient and goes on sampling its
+        decisions, and the codebook follows the features. In evaluation mode a patch is kept where that is more probable.
         """
     )
     def forward(
@@ -462,19 +472,16 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
         quantize (`bool`, *optional*, defaults to `True`):
             Whether the features are quantized (the second phase of training) or stay continuous (the first).
         """
-        outputs = self.vision_model(pixel_values, return_dict=True, **kwargs)
-        features = outputs.last_hidden_state[:, 1:]
+        features = self._encode_images(pixel_values).last_hidden_state[:, 1:]
         is_policy = self.training and not quantize
         if is_policy:
             policy = self._sample_policy(features)
-            keep_mask = policy > 0
-            merged, position_ids, memory_mask = self._merge_all(features, policy)
-            is_kept = keep_mask
+            keep_mask = is_kept = policy > 0.5
+            merged, position_ids = self._merge_all(features, policy)
         else:
-            keep_mask = self._select(features)
+            keep_mask = self._select(features, do_sample=self.training)
             policy = keep_mask.float()
             merged, is_kept, position_ids = self._merge(features, keep_mask)
-            memory_mask = is_kept
 
         tokens = self.encoder_projection(merged)
         codes = commitment_loss = perplexity = codebook_usage = None
@@ -482,7 +489,7 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
             quantized, packed_codes, commitment_loss = self.quantizer(tokens[is_kept], update_codebook=self.training)
             perplexity, codebook_usage = self.quantizer.code_usage(packed_codes)
             codes = torch.full_like(keep_mask, -1, dtype=torch.long).masked_scatter(keep_mask, packed_codes)
-            tokens = torch.zeros_like(tokens).masked_scatter(is_kept[..., None], quantized.to(tokens.dtype))
+            tokens = torch.zeros_like(tokens).masked_scatter(is_kept[..., None], quantized)
         else:
             tokens = nn.functional.normalize(tokens, dim=-1)
 
@@ -491,7 +498,11 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
         loss = reconstruction = reconstruction_loss = None
         # CODEPATH: the released checkpoints come without the decoder of stage-1 training.
         if self.decoder is not None:
-            reconstruction = self._decode(tokens, position_ids, memory_mask, is_policy)
+            if is_policy:
+                memory_mask = policy[:, None, None]
+            else:
+                memory_mask = create_bidirectional_mask(self.config, features, is_kept, encoder_hidden_states=merged)
+            reconstruction = self.decoder(tokens, position_ids, memory_mask, is_policy=is_policy)
             similarity = nn.functional.cosine_similarity(reconstruction.float(), features.float(), dim=-1)
             reconstruction_loss = 1 - similarity.mean()
             loss = reconstruction_loss + self.config.keep_rate_loss_weight * keep_rate_loss
@@ -513,9 +524,11 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
             commitment_loss=commitment_loss,
             perplexity=perplexity,
             codebook_usage=codebook_usage,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
         )
+
+    @torch.no_grad()
+    def _encode_images(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]):
+        return self.vision_model(pixel_values, return_dict=True, **kwargs)
 
     @torch.no_grad()
     def _select(
@@ -533,7 +546,7 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
     def _sample_policy(self, features: torch.Tensor) -> torch.Tensor:
         log_probabilities = self.selector(features)
         policy = nn.functional.gumbel_softmax(log_probabilities, tau=self.config.gumbel_temperature, hard=True)[..., 0]
-        return policy + _best_where_none(policy > 0, log_probabilities[..., 0]).to(policy.dtype)
+        return policy + _best_where_none(policy > 0.5, log_probabilities[..., 0]).to(policy.dtype)
 
     def _merge(
         self, features: torch.Tensor, keep_mask: torch.Tensor
@@ -545,19 +558,18 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
         keep_mask = keep_mask.to(features.device)
         num_patches = keep_mask.shape[1]
         num_kept = keep_mask.sum(dim=1, keepdim=True)
-        most_kept, fewest_kept = num_kept.amax(), num_kept.amin()
-        # The kept patches first and then the dropped ones, both in raster order.
-        order = keep_mask.logical_not().to(torch.uint8).argsort(dim=1, stable=True)
+        num_dropped = num_patches - num_kept
+        # The kept patches in raster order, then the dropped ones.
+        order = keep_mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
         position_ids = torch.arange(num_patches, device=features.device).expand_as(order)
 
-        kept = _gather(features, order[:, : int(most_kept)])
+        kept = _gather(features, order[:, : int(num_kept.amax())])
         is_kept = position_ids[:, : kept.shape[1]] < num_kept
         # Padding stands behind the kept patches of an image, so that a causal mask hides it.
         attention_mask = create_causal_mask(self.config, kept, attention_mask=None, past_key_values=None)
 
         memory = self.merger.memory_layernorm(features)
-        num_dropped = num_patches - num_kept
-        dropped = _gather(memory, order.flip(1)[:, : max(num_patches - int(fewest_kept), 1)])
+        dropped = _gather(memory, order.flip(1)[:, : max(int(num_dropped.amax()), 1)])
         is_dropped = position_ids[:, : dropped.shape[1]] < num_dropped.clamp(min=1)
         # With no key to attend to, the reference's softmax takes the mean of all values: attend to the mean instead.
         dropped = torch.where(num_dropped[..., None] == 0, memory.mean(dim=1, keepdim=True), dropped)
@@ -565,27 +577,17 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
         merged = self.merger(kept, dropped, attention_mask, memory_mask)
         return merged, is_kept.to(merged.device), position_ids[:, : kept.shape[1]]
 
-    def _merge_all(
-        self, features: torch.Tensor, policy: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _merge_all(self, features: torch.Tensor, policy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Runs the merger on all rows, with a gradient for every decision of the selector."""
-        policy = policy.to(features.device)[:, None, None, :]  # (batch, 1, 1, patches)
-        num_patches = policy.shape[-1]
-        causal = torch.ones(num_patches, num_patches, device=policy.device).tril(diagonal=-1)
-        attention_policy = policy * causal + torch.eye(num_patches, device=policy.device)
-        memory = self.merger.memory_layernorm(features)
-        merged = self.merger(features, memory, attention_policy, 1 - policy, is_policy=True)
+        keep = (policy > 0.5).long()
+        policy = policy[:, None, None]  # (batch, heads, queries, patches)
+        before = torch.ones(features.shape[1], features.shape[1], device=policy.device).tril(diagonal=-1)
+        attention_policy = policy * before + torch.eye(features.shape[1], device=policy.device)
+        merged = self.merger(
+            features, self.merger.memory_layernorm(features), attention_policy, 1 - policy, is_policy=True
+        )
         # A token's position is its place among the kept ones.
-        keep = policy[:, 0, 0].detach().long()
-        return merged, keep.cumsum(dim=1) - keep, policy
-
-    def _decode(
-        self, tokens: torch.Tensor, position_ids: torch.Tensor, memory_mask: torch.Tensor, is_policy: bool
-    ) -> torch.Tensor:
-        if not is_policy:
-            queries = self.decoder.query_embedding.expand(tokens.shape[0], -1, -1)
-            memory_mask = create_bidirectional_mask(self.config, queries, memory_mask, encoder_hidden_states=tokens)
-        return self.decoder(tokens, position_ids, memory_mask, is_policy=is_policy)
+        return merged, keep.cumsum(dim=1) - keep
 
 
 def _gather(hidden_states: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
