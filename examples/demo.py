@@ -25,6 +25,7 @@ Without `--model` and `--detokenizer` it runs on small models with random weight
 import argparse
 import platform
 import shutil
+import sys
 import tempfile
 import time
 from contextlib import closing, contextmanager
@@ -51,7 +52,7 @@ from PIL import Image
 from transformers import AutoModelForCausalLM, AutoProcessor
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline
-from transformers_videolavit import VideoLaVITForCausalLM, VideoLaVITProcessor
+from transformers_videolavit import VideoDecodingError, VideoLaVITForCausalLM, VideoLaVITProcessor
 from transformers_videolavit.clip_sampling import CLIP_SAMPLINGS, VideoClips
 from transformers_videolavit.motion_vectors import MOTION_STD
 from transformers_videolavit.video_decoding import VideoFileFrames, resample
@@ -59,6 +60,7 @@ from transformers_videolavit.video_decoding import VideoFileFrames, resample
 
 MEDIA = Path(__file__).parent / "media"
 DISPLAY_WIDTH = 480
+WHEEL_CAPTION = "Hue is the direction of motion, saturation its speed; what stands still is white."
 # LaVIT trains its selector to keep a third of the patches (https://arxiv.org/abs/2309.04669, equation 4).
 TRAINED_KEEP_RATE = 1 / 3
 
@@ -121,9 +123,12 @@ class Demo:
     def add_section(self, title: str, *content: str):
         self.sections.append(html.section(len(self.sections) + 1, title, *content))
 
-    def video(self, name: str, frames: np.ndarray, title: str, caption: str = "") -> str:
+    def video(
+        self, name: str, frames: np.ndarray, title: str, caption: str = "", aspect_ratio: float | None = None
+    ) -> str:
         """Writes frames as a file and returns its figure."""
-        file = write_video(self.folder / "media" / name, resize_frames(frames, DISPLAY_WIDTH), self.fps)
+        frames = resize_frames(frames, DISPLAY_WIDTH, aspect_ratio)
+        file = write_video(self.folder / "media" / name, frames, self.fps)
         return html.figure(file, self.folder, title, caption)
 
     def image(self, name: str, frame: np.ndarray | Image.Image, title: str, caption: str = "") -> str:
@@ -155,9 +160,9 @@ def to_pixels(motion: torch.Tensor, width: int, height: int) -> np.ndarray:
 
 
 def top_speed(*fields: np.ndarray) -> float:
-    """The speed that is drawn in full colour: only a hundredth of all motion is faster."""
+    """The speed that is drawn in full colour: a twentieth of all motion is faster."""
     speeds = np.concatenate([np.hypot(motion[:, 0], motion[:, 1]).ravel() for motion in fields])
-    return float(np.quantile(speeds[speeds > 0], 0.99)) if (speeds > 0).any() else 1.0
+    return float(np.quantile(speeds[speeds > 0], 0.95)) if (speeds > 0).any() else 1.0
 
 
 def tokenize(demo: Demo) -> TokenizedVideo:
@@ -234,7 +239,7 @@ def show_tokens(demo: Demo, video: TokenizedVideo):
         statistics.append(
             (
                 "Video-LaVIT at the keep rate it is trained for",
-                f"calculated, not measured: a third of the patches kept in a clip of {clip_seconds:.0f} s",
+                "calculated, not measured: a third of the patches kept",
                 trained / clip_seconds,
                 True,
             )
@@ -292,8 +297,7 @@ def show_motion(demo: Demo, video: TokenizedVideo):
             "Clip 1. The codec's motion field becomes 24 × 20 × 36 vectors, these become motion tokens, and the tokens can be "
             "decoded to a field again."
         ),
-        html.grid(figures),
-        html.legend(wheel, demo.folder, "Hue is the direction of motion, saturation its speed; white stands still."),
+        html.grid([*figures, html.legend(wheel, demo.folder, WHEEL_CAPTION)], wide=True),
         html.tokens("[MOV]", video.motion_codes[0].tolist(), "[/MOV]"),
     )
 
@@ -321,7 +325,11 @@ def show_answer(demo: Demo):
             "The language model reads the kept patches as continuous features and the motion as tokens, then the question."
         ),
         html.quote("Question", demo.arguments.question),
-        html.quote("Answer", answer.strip() or "(empty)", is_answer=True),
+        html.quote(
+            f"Answer, {demo.weights_note}" if demo.weights_note else "Answer",
+            answer.strip() or "(nothing)",
+            is_answer=True,
+        ),
     )
 
 
@@ -341,10 +349,12 @@ def show_generated_tokens(demo: Demo) -> tuple[torch.LongTensor, torch.LongTenso
         speed = top_speed(motion)
         colors = np.stack([_enlarge(motion_to_rgb(frame, speed), (16 * width, 16 * height)) for frame in motion])
         canvas = np.full((16 * height, 16 * width, 3), 60, np.uint8)
-        arrows = np.stack([draw_arrows(canvas, frame, speed, columns=18) for frame in motion])
+        # Only the directions and how they compare can be seen on an empty canvas: the longest arrows fill their cell.
+        enlargement = 24 / speed
+        arrows = np.stack([draw_arrows(canvas, frame * enlargement, 24.0, columns=18) for frame in motion])
         figures = [
             demo.video("generated_motion", colors, "The generated motion", f"full colour: {speed:.2g} pixels a frame"),
-            demo.video("generated_arrows", arrows, "The same as arrows", "decoded from the motion tokens below"),
+            demo.video("generated_arrows", arrows, "The same as arrows", f"enlarged {enlargement:.3g} times"),
         ]
     demo.add_section(
         "A prompt becomes tokens",
@@ -366,21 +376,16 @@ def _enlarge(colors: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def show_rebuilt_video(demo: Demo, video: TokenizedVideo):
     """The first clip rebuilt from its keyframe and motion, beside the original."""
-    arguments, clips = demo.arguments, video.clips
+    clips = video.clips
     length = clips.clip_lengths[0]
     keyframe = clips.keyframes[0]
-    (detokenizer_clips,) = demo.processor.video_processor.extract_keyframes_and_motion(
-        arguments.video,
-        motion_height=arguments.height // demo.pipe.vae_scale_factor,
-        motion_width=arguments.width // demo.pipe.vae_scale_factor,
-        motion_scale_factor=demo.processor.video_processor.motion_scale_factor,
-        clip_sampling=arguments.clip_sampling,
-        max_clips=arguments.max_clips,
-    )
+    aspect_ratio = clips.width / clips.height
+    # The detokenizer takes motion as the motion tokenizer does, in tenths of its standard deviation, on any grid.
+    motion_vectors = clips.motion_vectors[:1] * demo.processor.video_processor.motion_scale_factor
     with demo.step("Rebuilding the video from its keyframe and the codec's motion"):
-        from_codec = demo.run_pipeline(image=keyframe, motion_vectors=detokenizer_clips.motion_vectors[:1])
+        from_codec = demo.run_pipeline(image=keyframe, motion_vectors=motion_vectors)[:length]
     with demo.step("Rebuilding the video from its keyframe and motion tokens"):
-        from_tokens = demo.run_pipeline(image=keyframe, motion_codes=video.motion_codes[:1])
+        from_tokens = demo.run_pipeline(image=keyframe, motion_codes=video.motion_codes[:1])[:length]
     moved_blocks = motion_compensate(np.asarray(keyframe), video.motion[0])
     demo.add_section(
         "The video rebuilt",
@@ -396,10 +401,18 @@ def show_rebuilt_video(demo: Demo, video: TokenizedVideo):
                     "clip_moved", moved_blocks, "Keyframe, its blocks moved", "by the codec's motion, no network"
                 ),
                 demo.video(
-                    "clip_codec", from_codec[:length], "Detokenizer: keyframe + codec motion", demo.weights_note
+                    "clip_codec",
+                    from_codec,
+                    "Detokenizer: keyframe + codec motion",
+                    demo.weights_note,
+                    aspect_ratio,
                 ),
                 demo.video(
-                    "clip_tokens", from_tokens[:length], "Detokenizer: keyframe + motion tokens", demo.weights_note
+                    "clip_tokens",
+                    from_tokens,
+                    "Detokenizer: keyframe + motion tokens",
+                    demo.weights_note,
+                    aspect_ratio,
                 ),
             ]
         ),
@@ -485,11 +498,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--clip_sampling", default="shots", choices=CLIP_SAMPLINGS, help="how clips are chosen")
     parser.add_argument("--max_clips", type=int, default=4, help="most clips of the video")
     parser.add_argument("--max_new_tokens", type=int, default=48, help="longest answer")
-    parser.add_argument("--height", type=int, default=192, help="height of the videos painted, in pixels")
-    parser.add_argument("--width", type=int, default=320, help="width of the videos painted, in pixels")
-    parser.add_argument("--num_inference_steps", type=int, default=4, help="denoising steps of each clip and keyframe")
+    parser.add_argument("--height", type=int, help="height of the painted videos in pixels; 320, or 128 if random")
+    parser.add_argument("--width", type=int, help="width of the painted videos in pixels; 576, or 192 if random")
+    parser.add_argument("--num_inference_steps", type=int, help="denoising steps; 25, or 4 if random")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything that is sampled")
     arguments = parser.parse_args()
+    # More pixels and steps would not make noise any better.
+    is_random = arguments.model is None
+    arguments.height = arguments.height or (128 if is_random else 320)
+    arguments.width = arguments.width or (192 if is_random else 576)
+    arguments.num_inference_steps = arguments.num_inference_steps or (4 if is_random else 25)
     if (arguments.model is None) != (arguments.detokenizer is None):
         parser.error("--model and --detokenizer go together")
     if not arguments.video.is_file():
@@ -511,7 +529,10 @@ def main():
         folder = Path(folder) / "page"
         (folder / "media").mkdir(parents=True)
         demo = load(arguments, folder)
-        video = tokenize(demo)
+        try:
+            video = tokenize(demo)
+        except VideoDecodingError as error:
+            sys.exit(f"demo.py: {error}")
         show_tokens(demo, video)
         show_motion(demo, video)
         show_rebuilt_video(demo, video)

@@ -55,7 +55,7 @@ def color_wheel_image(size: int = 160) -> Image.Image:
     return Image.fromarray(np.concatenate([colors, alpha], -1)).resize((size, size), Image.Resampling.LANCZOS)
 
 
-def draw_arrows(frame: np.ndarray, motion: np.ndarray, maximum: float, columns: int = 28) -> np.ndarray:
+def draw_arrows(frame: np.ndarray, motion: np.ndarray, maximum: float, columns: int = 20) -> np.ndarray:
     """
     Draws motion over a frame, as arrows coloured like `motion_to_rgb`.
 
@@ -85,11 +85,11 @@ def draw_arrows(frame: np.ndarray, motion: np.ndarray, maximum: float, columns: 
                 draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=(210, 210, 210))
                 continue
             # Short motion is drawn longer than it is, or its direction could not be seen.
-            scale = max(length, 7.0 * oversampling) / length
+            scale = max(length, 9.0 * oversampling) / length
             dx, dy, color = dx * scale, dy * scale, tuple(int(value) for value in colors[row, column])
             tip = (x + dx / 2, y + dy / 2)
-            draw.line((x - dx / 2, y - dy / 2, *tip), fill=color, width=2 * oversampling)
-            head = 4.0 * oversampling / float(np.hypot(dx, dy))
+            draw.line((x - dx / 2, y - dy / 2, *tip), fill=color, width=3 * oversampling)
+            head = 6.0 * oversampling / float(np.hypot(dx, dy))
             back = (tip[0] - dx * head, tip[1] - dy * head)
             side = (-dy * head * 0.6, dx * head * 0.6)
             draw.polygon([tip, (back[0] + side[0], back[1] + side[1]), (back[0] - side[0], back[1] - side[1])], color)
@@ -127,9 +127,10 @@ def motion_compensate(keyframe: np.ndarray, motion: np.ndarray) -> np.ndarray:
     return np.stack(frames)
 
 
-def resize_frames(frames: np.ndarray, width: int) -> np.ndarray:
-    """Resizes uint8 (frames, height, width, 3) to a width, with an even height as video files need."""
-    height = round(frames.shape[1] * width / frames.shape[2] / 2) * 2
+def resize_frames(frames: np.ndarray, width: int, aspect_ratio: float | None = None) -> np.ndarray:
+    """Resizes uint8 (frames, height, width, 3) to a width, keeping its aspect ratio unless another is given."""
+    aspect_ratio = aspect_ratio if aspect_ratio is not None else frames.shape[2] / frames.shape[1]
+    height = round(width / aspect_ratio / 2) * 2  # video files need an even height
     if frames.shape[1:3] == (height, width):
         return frames
     images = [Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC) for frame in frames]

@@ -35,15 +35,15 @@ p { margin: 6px 0 14px; max-width: 76ch; }
 .grid.wide { grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 12px; overflow: hidden; }
 figure video, figure img { display: block; width: 100%; background: #000; }
-figure.legend { display: flex; align-items: center; gap: 16px; padding: 16px; }
-figure.legend img { width: 96px; background: none; }
+figure.legend { display: flex; align-items: center; justify-content: center; gap: 20px; padding: 24px; }
+figure.legend img { width: 160px; background: none; }
 figcaption { padding: 10px 14px 12px; font-size: 14px; color: var(--soft); }
 figcaption b { display: block; color: var(--ink); font-size: 15px; }
 .facts { display: flex; flex-wrap: wrap; gap: 12px; margin: 16px 0; padding: 0; list-style: none; }
 .facts li { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 10px 18px; }
 .facts b { display: block; font-size: 22px; }
 .facts small { color: var(--soft); font-size: 13px; }
-table.bars { width: 100%; border-collapse: collapse; background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
+table.bars { width: 100%; border-collapse: separate; border-spacing: 0; background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
 table.bars td, table.bars th { padding: 9px 14px; text-align: left; font-weight: normal; vertical-align: middle; }
 table.bars th { width: 44%; } table.bars small { display: block; color: var(--soft); }
 table.bars .value { width: 96px; text-align: right; font-variant-numeric: tabular-nums; font-weight: 600; }
