@@ -53,17 +53,28 @@ EXAMPLE_DOC_STRING = """
 
     ```python
     >>> import torch
-    >>> from diffusers.utils import export_to_video, load_image
+    >>> from diffusers.utils import export_to_gif, load_image
     >>> from diffusers_videolavit import VideoLaVITDetokenizerPipeline
 
-    >>> pipe = VideoLaVITDetokenizerPipeline.from_pretrained(repo, torch_dtype=torch.bfloat16).to("cuda")
-    >>> generator = torch.Generator("cuda").manual_seed(0)
+    >>> device = "cuda" if torch.cuda.is_available() else "cpu"
+    >>> pipe = VideoLaVITDetokenizerPipeline.from_pretrained(repo, torch_dtype=torch.bfloat16).to(device)
+    >>> generator = torch.Generator(device).manual_seed(0)
 
+    >>> # A prompt becomes a video of two clips, 47 frames.
     >>> frames = pipe("Sailboat on a mountain lake", num_clips=2, generator=generator).frames[0]
-    >>> export_to_video(frames, "sailboat.mp4", fps=6)
+    >>> path = export_to_gif(frames, "sailboat.gif", fps=6)
 
+    >>> # An image begins to move.
     >>> keyframe = load_image("keyframe.png")
     >>> frames = pipe("Sailboat on a mountain lake", image=keyframe, generator=generator).frames[0]
+
+    >>> # A long video, clip by clip.
+    >>> for frames in pipe.generate_clips("Sailboat on a mountain lake", num_clips=3, generator=generator):
+    ...     print(len(frames[0]))
+    24
+    23
+    23
+
     ```
 """
 

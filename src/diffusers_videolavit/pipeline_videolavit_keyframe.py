@@ -47,10 +47,14 @@ EXAMPLE_DOC_STRING = """
     >>> import torch
     >>> from diffusers_videolavit import VideoLaVITDetokenizerPipeline
 
-    >>> pipe = VideoLaVITDetokenizerPipeline.from_pretrained(repo, torch_dtype=torch.bfloat16).to("cuda")
+    >>> device = "cuda" if torch.cuda.is_available() else "cpu"
+    >>> pipe = VideoLaVITDetokenizerPipeline.from_pretrained(repo, torch_dtype=torch.bfloat16).to(device)
     >>> keyframe_pipe = pipe.keyframe_pipeline
-    >>> visual_codes = [torch.tensor([311, 7, 4096]), torch.tensor([12, 5])]
+    >>> visual_codes = [torch.tensor([31, 7, 40]), torch.tensor([12, 5])]
     >>> images = keyframe_pipe(visual_codes, height=576, width=1024).images
+    >>> len(images)
+    2
+
     ```
 """
 
@@ -62,7 +66,8 @@ def to_code_list(visual_codes: torch.Tensor | np.ndarray | list, name: str = "vi
     Raises:
         ValueError: If these are no codes.
     """
-    if isinstance(visual_codes, (list, tuple)) and all(isinstance(code, int) for code in visual_codes):
+    is_list = isinstance(visual_codes, (list, tuple))
+    if is_list and len(visual_codes) > 0 and all(isinstance(code, int) for code in visual_codes):
         visual_codes = torch.tensor(visual_codes, dtype=torch.long)
     if isinstance(visual_codes, (torch.Tensor, np.ndarray)):
         codes = torch.as_tensor(visual_codes)
@@ -72,7 +77,7 @@ def to_code_list(visual_codes: torch.Tensor | np.ndarray | list, name: str = "vi
                 f"{tuple(codes.shape)}."
             )
         return list(codes.long()) if codes.ndim == 2 else [codes.long()]
-    if not isinstance(visual_codes, (list, tuple)):
+    if not is_list:
         raise ValueError(f"`{name}` has to be a tensor or a list of tensors, but is {type(visual_codes).__name__}.")
     return [codes for item in visual_codes for codes in to_code_list(item, name)]
 
