@@ -280,9 +280,7 @@ def show_motion(demo: Demo, video: TokenizedVideo):
         wheel = demo.folder / "media" / "color_wheel.png"
         color_wheel_image().save(wheel)
         figures = [
-            demo.video(
-                "arrows", arrows, "Motion vectors over the frames", "one arrow for each block of 16 × 16 pixels"
-            ),
+            demo.video("arrows", arrows, "Motion vectors over the frames", "found for blocks of 16 × 16 pixels"),
             demo.video("motion", colors, "The same motion as colours", f"full colour: {speed:.2g} pixels a frame"),
             demo.video(
                 "motion_decoded",

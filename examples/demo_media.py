@@ -85,13 +85,13 @@ def draw_arrows(frame: np.ndarray, motion: np.ndarray, maximum: float, columns: 
                 draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=(210, 210, 210))
                 continue
             # Short motion is drawn longer than it is, or its direction could not be seen.
-            scale = max(length, 9.0 * oversampling) / length
+            scale = max(length, 11.0 * oversampling) / length
             dx, dy, color = dx * scale, dy * scale, tuple(int(value) for value in colors[row, column])
             tip = (x + dx / 2, y + dy / 2)
-            draw.line((x - dx / 2, y - dy / 2, *tip), fill=color, width=3 * oversampling)
-            head = 6.0 * oversampling / float(np.hypot(dx, dy))
+            draw.line((x - dx / 2, y - dy / 2, *tip), fill=color, width=2 * oversampling)
+            head = 5.0 * oversampling / float(np.hypot(dx, dy))
             back = (tip[0] - dx * head, tip[1] - dy * head)
-            side = (-dy * head * 0.6, dx * head * 0.6)
+            side = (-dy * head * 0.5, dx * head * 0.5)
             draw.polygon([tip, (back[0] + side[0], back[1] + side[1]), (back[0] - side[0], back[1] - side[1])], color)
     return np.asarray(image.resize((width, height), Image.Resampling.BOX))
 

@@ -145,7 +145,7 @@ def build_detokenizer(
         return VideoLaVITDetokenizerPipeline(
             vae=AutoencoderKLTemporalDecoder(down_block_types=("DownEncoderBlock2D",) * 4, **vae_blocks),
             unet=UNetSpatioTemporalMotionConditionModel(
-                sample_size=24,
+                sample_size=8,
                 block_out_channels=(32, 32, 64, 64),
                 layers_per_block=1,
                 num_attention_heads=(2, 2, 4, 4),
@@ -179,7 +179,7 @@ def build_detokenizer(
                 pooled_embed_dim=pooled_embed_dim,
             ),
             keyframe_unet=UNet2DConditionModel(
-                sample_size=24,
+                sample_size=8,
                 down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
                 up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
                 block_out_channels=(32, 64),
