@@ -471,7 +471,12 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
             Images, normalised with CLIP's mean and standard deviation.
         quantize (`bool`, *optional*, defaults to `True`):
             Whether the features are quantized (the second phase of training) or stay continuous (the first).
+
+        Raises:
+            ValueError: If `pixel_values` has another shape, or a model without decoder is in training mode.
         """
+        if self.training and self.config.decoder_num_hidden_layers == 0:
+            raise ValueError("The model has no decoder to train with: its `decoder_num_hidden_layers` is 0.")
         features = self._encode_images(pixel_values).last_hidden_state[:, 1:]
         is_policy = self.training and not quantize
         if is_policy:

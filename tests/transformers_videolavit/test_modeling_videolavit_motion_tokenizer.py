@@ -150,8 +150,7 @@ def test_hidden_states_and_attentions(model, inputs):
 
 
 def test_gradient_checkpointing(model, inputs):
-    forwards = model_checks.check_gradient_checkpointing(model, lambda model: model(**inputs).loss)
-    assert len(forwards) == 2
+    model_checks.check_gradient_checkpointing(model, lambda model: model(**inputs).loss)
 
 
 def test_all_parameters_train(model, inputs):

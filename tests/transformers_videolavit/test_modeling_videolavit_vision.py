@@ -115,7 +115,7 @@ def test_gradient_checkpointing(model, inputs):
     def compute_loss(model):
         return model(**inputs).pooler_output.square().sum()
 
-    assert len(model_checks.check_gradient_checkpointing(model, compute_loss)) == 2
+    model_checks.check_gradient_checkpointing(model, compute_loss)
 
 
 @torch.no_grad()
