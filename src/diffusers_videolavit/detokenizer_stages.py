@@ -37,8 +37,6 @@ from .video_inputs import VideoInputs
 
 # The motion tokenizer and the video processor work in tenths of a standard deviation, the video detokenizer in whole ones.
 MOTION_SCALE_FACTOR = 10.0
-# Least visual tokens that the reference generates for a keyframe.
-MIN_VISUAL_TOKENS = 20
 
 
 @apply_forward_hook
@@ -222,11 +220,16 @@ class DetokenizerStagesMixin(DiffusionPipeline):
 
         if generator is not None:
             generator = [derive(g) for g in generator] if isinstance(generator, list) else derive(generator)
+        # What can be decoded, where the decoders know less than the language model's vocabulary has.
         limits = {}
+        config = self.language_model.config
         if self.keyframe_token_decoder is not None:
-            # Not more codes than can be decoded.
-            max_new_tokens = self.keyframe_token_decoder.config.num_positions
-            limits = {"max_new_tokens": max_new_tokens, "min_new_tokens": min(MIN_VISUAL_TOKENS, max_new_tokens)}
+            decoder_config = self.keyframe_token_decoder.config
+            limits["max_new_tokens"] = min(decoder_config.num_positions, config.max_visual_tokens)
+            limits["num_visual_codes"] = min(decoder_config.codebook_size, config.num_visual_codes)
+        if generation_mode == "video":
+            motion_tokenizer, _ = self._get_motion_tokenizer()
+            limits["num_motion_codes"] = min(motion_tokenizer.config.codebook_size, config.num_motion_codes)
         ids = _generate_ids(
             self.language_model,
             **inputs.to(device),

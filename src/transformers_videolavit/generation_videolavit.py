@@ -304,8 +304,9 @@ class VideoLaVITGenerationMixin:
                 one generator for each returned sequence (images and videos only).
             kwargs: The processor's outputs and generation parameters. For images and videos: `do_sample` (`True` by
                 default), `temperature` (1.0), `top_k` (50) and `top_p` (1.0) for visual tokens, `min_new_tokens` (20) and
-                `max_new_tokens` (the grammar's 256) which bound the visual tokens of one image, `num_return_sequences`,
-                `cache_implementation` and `streamer`.
+                `max_new_tokens` (the grammar's 256) which bound the visual tokens of one image, `num_visual_codes` and
+                `num_motion_codes` (the vocabulary's 16384 and 1024) for decoders with smaller codebooks,
+                `num_return_sequences`, `cache_implementation` and `streamer`.
 
         Returns:
             `torch.LongTensor` of shape `(batch_size · num_return_sequences, total_length)`: The prompt as given, followed
@@ -433,6 +434,8 @@ class VideoLaVITGenerationMixin:
         temperature=None,
         top_k=None,
         top_p=None,
+        num_visual_codes=None,
+        num_motion_codes=None,
         cache_implementation=None,
         use_cache=None,
         streamer: BaseStreamer | None = None,
@@ -477,6 +480,13 @@ class VideoLaVITGenerationMixin:
             if not value > 0:
                 raise ValueError(f"`{name}` is positive, but it is {value}.")
 
+        for name, count, limit in (
+            ("num_visual_codes", num_visual_codes, self.config.num_visual_codes),
+            ("num_motion_codes", num_motion_codes, self.config.num_motion_codes),
+        ):
+            if count is not None and not 1 <= count <= limit:
+                raise ValueError(f"`{name}` is from 1 to the vocabulary's {limit}, but it is {count}.")
+
         prompt = self.model.pack_inputs(
             input_ids=input_ids, num_clips=num_clips, **{name: kwargs.get(name) for name in _PACKED_ARGUMENTS}
         )
@@ -509,10 +519,14 @@ class VideoLaVITGenerationMixin:
         visual_tokens = AllowedTokens(
             self.lm_head,
             config.visual_code_offset,
-            config.num_visual_codes,
+            config.num_visual_codes if num_visual_codes is None else num_visual_codes,
             end_token_id=config.image_end_token_id,
         )
-        motion_tokens = AllowedTokens(self.lm_head, config.motion_code_offset, config.num_motion_codes)
+        motion_tokens = AllowedTokens(
+            self.lm_head,
+            config.motion_code_offset,
+            config.num_motion_codes if num_motion_codes is None else num_motion_codes,
+        )
         if streamer is not None:
             streamer.put(prompt_ids.cpu())
         clip_starts = []

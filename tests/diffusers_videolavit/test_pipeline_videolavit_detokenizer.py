@@ -463,7 +463,18 @@ def test_keyframe_is_the_keyframe_pipelines_call(pipe, tokens):
     images = pipe.keyframe(visual_codes=codes, **call, generator=generators(0, 1, 2)).images
     assert torch.equal(images, pipe.keyframe_pipeline(codes, **call, generator=generators(0, 1, 2)).images)
     parameters = inspect.signature(pipe.keyframe).parameters
-    assert list(parameters)[:10] == ["prompt", "visual_codes", "height", "width", "num_inference_steps", "guidance_scale", "generator", "latents", "output_type", "return_dict"]
+    assert list(parameters)[:10] == [
+        "prompt",
+        "visual_codes",
+        "height",
+        "width",
+        "num_inference_steps",
+        "guidance_scale",
+        "generator",
+        "latents",
+        "output_type",
+        "return_dict",
+    ]
 
 
 def test_keyframes_are_generated_near_the_area_of_training(pipe):
