@@ -294,13 +294,17 @@ def _pull(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
             return
         source_index = frame.opaque
         if any(component.is_alpha for component in frame.format.components):
-            pixels = frame.to_ndarray(format="rgba").astype(np.uint16)
-            alpha = pixels[..., 3:]
-            pixels = (pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
-            frame = av.VideoFrame.from_ndarray(pixels.astype(np.uint8), format="rgb24")
+            pixels = blend_over_white(frame.to_ndarray(format="rgba"))
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         frame = frame.reformat(format="yuv420p", interpolation="BICUBIC", dst_color_range="MPEG")
         frame.opaque = source_index
         yield frame
+
+
+def blend_over_white(pixels: np.ndarray) -> np.ndarray:
+    """RGBA pixels of shape `(..., 4)` and dtype `uint8` as RGB pixels of shape `(..., 3)`, over a white background."""
+    alpha = pixels[..., 3:].astype(np.uint16)
+    return ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def describe_video(video) -> str:
@@ -314,7 +318,7 @@ def describe_video(video) -> str:
 
 def check_frame_rate(fps: float, name: str):
     """Refuses a frame rate that is not a positive number, or one that MPEG-4 has no time base for."""
-    if not 1e-3 <= fps <= 65535:
+    if fps is None or not 1e-3 <= fps <= 65535:
         raise ValueError(f"{name} must be between 0.001 and 65535 frames per second, but it is {fps}.")
 
 
