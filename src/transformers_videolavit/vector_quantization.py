@@ -43,27 +43,37 @@ class VectorQuantizer(nn.Module):
         self.codebook_size = config.codebook_size
         self.decay = config.codebook_decay
         self.revival_threshold = config.codebook_revival_threshold
-        self.codebook = nn.Buffer(torch.zeros(config.codebook_size, config.codebook_dim))
+        # A parameter, as every weight of the checkpoint, though it has no gradient.
+        self.codebook = nn.Parameter(torch.zeros(config.codebook_size, config.codebook_dim), requires_grad=False)
         # Moving average of the number of vectors that choose each code in one step.
         self.cluster_size = nn.Buffer(torch.zeros(config.codebook_size))
         self.is_initialized = nn.Buffer(torch.zeros((), dtype=torch.bool))
 
     def forward(
-        self, features: torch.Tensor, update_codebook: bool = False
-    ) -> tuple[torch.Tensor, torch.LongTensor, torch.Tensor]:
+        self,
+        features: torch.Tensor | None = None,
+        update_codebook: bool = False,
+        indices: torch.LongTensor | None = None,
+    ) -> tuple[torch.Tensor, torch.LongTensor, torch.Tensor | None]:
         """
+        Quantizes vectors, or looks up the vectors of codes.
+
         Args:
-            features (`torch.FloatTensor` of shape `(..., codebook_dim)`):
+            features (`torch.FloatTensor` of shape `(..., codebook_dim)`, *optional*):
                 Vectors of any length; their direction is quantized.
             update_codebook (`bool`, defaults to `False`):
                 Whether the codebook learns from these vectors.
+            indices (`torch.LongTensor` of shape `(...)`, *optional*):
+                Indices of codes to look up, in place of `features`.
 
         Returns:
-            `tuple[torch.FloatTensor, torch.LongTensor, torch.FloatTensor]`: The codes' vectors, of the shape of
-            `features`; their indices, of shape `(...)`; the commitment loss, the mean squared distance between a
-            component of the unit vectors and of their codes. Where `update_codebook` is set, the gradient of the
-            vectors passes straight through to `features`.
+            `tuple[torch.FloatTensor, torch.LongTensor, torch.FloatTensor]`: The codes' vectors, of shape
+            `(..., codebook_dim)`; their indices, of shape `(...)`; the commitment loss, the mean squared distance
+            between a component of the unit vectors and of their codes, or `None` for a look-up. Where
+            `update_codebook` is set, the gradient of the vectors passes straight through to `features`.
         """
+        if indices is not None:
+            return self.codebook[indices], indices, None
         with maybe_autocast(features.device.type, enabled=False):
             unit_features = nn.functional.normalize(features.float(), dim=-1)
             flat_features = unit_features.detach().flatten(0, -2)

@@ -106,7 +106,7 @@ def test_kept_rows_equal_full_rows(model, pixel_values, implementation):
     features = model.vision_model(pixel_values).last_hidden_state[:, 1:]
     keep_mask = torch.rand(3, 16, generator=torch.Generator().manual_seed(0)) < 0.4
     keep_mask[:, 3] = True
-    merged, is_kept, _ = model._merge(features, keep_mask)
+    merged, is_kept, _ = model.merge_kept(features, keep_mask)
     assert merged.shape[1] == keep_mask.sum(1).max() < 16
     assert_close(merged[is_kept], merge_full_rows(model, features, keep_mask)[keep_mask], 1e-4)
 
@@ -119,9 +119,9 @@ def test_image_without_dropped_patches(model, pixel_values, implementation):
     features = model.vision_model(pixel_values[:2]).last_hidden_state[:, 1:]
     keep_mask = torch.ones(2, 16, dtype=torch.bool)
     keep_mask[1, 1:] = False
-    merged, is_kept, _ = model._merge(features, keep_mask)
+    merged, is_kept, _ = model.merge_kept(features, keep_mask)
     assert_close(merged[is_kept], merge_full_rows(model, features, keep_mask)[keep_mask], 1e-4)
-    alone, is_kept, _ = model._merge(features[:1], keep_mask[:1])
+    alone, is_kept, _ = model.merge_kept(features[:1], keep_mask[:1])
     assert_close(alone[0], merged[0], 1e-5)
 
 
@@ -236,6 +236,13 @@ def test_save_and_load(model, pixel_values, tmp_path):
     model_checks.check_save_and_load(model, {"pixel_values": pixel_values}, tmp_path)
 
 
+def test_disk_offload(model, pixel_values, tmp_path):
+    def run(model):
+        return [*model.encode(pixel_values), *model.get_features(pixel_values), *model(pixel_values).to_tuple()]
+
+    model_checks.check_disk_offload(model, run, tmp_path)
+
+
 def test_half_precision(model, pixel_values, tmp_path):
     model_checks.check_half_precision(model, {"pixel_values": pixel_values}, tmp_path)
 
@@ -299,10 +306,10 @@ def gradients_by_module(model, pixel_values, quantize):
 
 
 def test_what_the_first_phase_trains(model, pixel_values):
-    state = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    state = {name: value.clone() for name, value in model.state_dict().items() if "quantizer" in name}
     trained = gradients_by_module(model, pixel_values, quantize=False)
     assert trained == {"selector", "merger", "encoder_projection", "decoder"}
-    assert all(torch.equal(buffer, state[name]) for name, buffer in model.named_buffers())
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in state.items())
 
 
 def test_what_the_second_phase_trains(model, pixel_values):
