@@ -32,6 +32,16 @@ def check_save_and_load(model, inputs, path):
 
 
 @torch.no_grad()
+def check_disk_offload(model, run, path):
+    """Weights that wait on disk, whole modules at a time, change nothing."""
+    model.eval().save_pretrained(path / "model")
+    offloaded = type(model).from_pretrained(path / "model", device_map={"": "disk"}, offload_folder=path / "offload")
+    assert {parameter.device.type for parameter in offloaded.parameters()} == {"meta"}
+    for first, second in zip(run(offloaded), run(model), strict=True):
+        assert torch.equal(first, second)
+
+
+@torch.no_grad()
 def check_half_precision(model, inputs, path):
     """The model loads and runs in either half precision, and takes float32 input there."""
     model.save_pretrained(path)

@@ -396,7 +396,7 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
         outputs = self._encode_images(pixel_values, **kwargs)
         features = outputs.last_hidden_state[:, 1:]
         keep_mask = self._select(features, do_sample, generator)
-        merged, is_kept, _ = self._merge(features, keep_mask)
+        merged, is_kept, _ = self.merge_kept(features, keep_mask)
         return VideoLaVITKeyframeFeatures(
             features=merged[is_kept],
             num_kept=is_kept.sum(dim=1),
@@ -486,7 +486,7 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
         else:
             keep_mask = self._select(features, do_sample=self.training)
             policy = keep_mask.float()
-            merged, is_kept, position_ids = self._merge(features, keep_mask)
+            merged, is_kept, position_ids = self.merge_kept(features, keep_mask)
 
         tokens = self.encoder_projection(merged)
         codes = commitment_loss = perplexity = codebook_usage = None
@@ -553,12 +553,23 @@ class VideoLaVITKeyframeTokenizer(VideoLaVITPreTrainedModel):
         policy = nn.functional.gumbel_softmax(log_probabilities, tau=self.config.gumbel_temperature, hard=True)[..., 0]
         return policy + _best_where_none(policy > 0.5, log_probabilities[..., 0]).to(policy.dtype)
 
-    def _merge(
+    def merge_kept(
         self, features: torch.Tensor, keep_mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
-        Runs the merger on the rows of kept patches alone, which no other row influences: equal to running it on all
-        rows, up to the reference's 1e-6 in the softmax.
+        Merges the dropped patches into the kept ones, for decisions made elsewhere. The merger computes the rows of kept
+        patches alone, which no other row influences: equal to all rows, up to 1e-6 in the softmax of the reference.
+
+        Args:
+            features (`torch.FloatTensor` of shape `(num_images, num_patches, hidden_size)`):
+                The image encoder's features, without the class token.
+            keep_mask (`torch.BoolTensor` of shape `(num_images, num_patches)`):
+                `True` for kept patches, at least one in each image.
+
+        Returns:
+            `tuple[torch.FloatTensor, torch.BoolTensor, torch.LongTensor]`: Merged features of shape `(num_images,
+            most_kept, hidden_size)`, padded on the right; the mask that tells them from the padding, and their places
+            among the kept patches, both of shape `(num_images, most_kept)`.
         """
         keep_mask = keep_mask.to(features.device)
         num_patches = keep_mask.shape[1]

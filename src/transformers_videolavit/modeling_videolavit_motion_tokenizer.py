@@ -290,7 +290,7 @@ class VideoLaVITMotionTokenizer(VideoLaVITPreTrainedModel):
             )
         if (height is None) != (width is None) or (height is not None and min(height, width) < 1):
             raise ValueError(f"Pass `height` and `width`, both positive, or neither: got {height} and {width}.")
-        quantized = self.quantizer.codebook[codes.to(self.quantizer.codebook.device)]
+        quantized, _, _ = self.quantizer(indices=codes.long())
         motion_vectors = self._decode(quantized)
         if height is None:
             return motion_vectors

@@ -80,6 +80,10 @@ def test_save_and_load(model, inputs, tmp_path):
     model_checks.check_save_and_load(model, inputs, tmp_path)
 
 
+def test_disk_offload(model, inputs, tmp_path):
+    model_checks.check_disk_offload(model, lambda model: model(**inputs).to_tuple(), tmp_path)
+
+
 def test_half_precision(model, inputs, tmp_path):
     model_checks.check_half_precision(model, inputs, tmp_path)
 
