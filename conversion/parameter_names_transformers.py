@@ -14,9 +14,9 @@
 """
 Parameter names of the original checkpoint and of `VideoLaVITForCausalLM`, in both directions.
 
-Each file of the original checkpoint has a list of (pattern, replacement) pairs of regular expressions, both written so
-that either side can be turned into the other: a name is plain text with `{}` for a layer's number. Shapes and values are
-the same on both sides, so converting is renaming, and converting there and back is the identity. What the original does
+Each file of the original checkpoint has a list of pairs, the original name and ours, with `{}` for a layer's number;
+either side serves as the pattern and the other as its replacement. Shapes and values are the same on both sides, so
+converting is renaming, and converting there and back is the identity. What the original does
 not have is the state of the codebooks' moving averages: it is added on the way to us and left out on the way back.
 """
 

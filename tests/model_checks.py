@@ -1,5 +1,7 @@
 """Checks that every model passes, whatever it computes."""
 
+import doctest
+
 import torch
 from transformers import PreTrainedModel
 
@@ -16,6 +18,14 @@ def assert_outputs_equal(first, second):
     assert list(first) == list(second)
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=0, equal_nan=True)
+
+
+def check_example(method):
+    """The example in a docstring gives what it says."""
+    docstring = method.__doc__.replace("```python", "").replace("```", "")
+    example = doctest.DocTestParser().get_doctest(docstring, {}, method.__qualname__, None, None)
+    assert len(example.examples) > 3
+    assert doctest.DocTestRunner().run(example).failed == 0
 
 
 @torch.no_grad()

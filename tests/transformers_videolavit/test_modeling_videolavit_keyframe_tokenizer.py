@@ -232,6 +232,10 @@ def test_forward_equals_encode_and_get_features(model, pixel_values):
         assert (output.last_hidden_state[index][~keep] == 0).all()
 
 
+def test_example():
+    model_checks.check_example(VideoLaVITKeyframeTokenizer.encode)
+
+
 def test_save_and_load(model, pixel_values, tmp_path):
     model_checks.check_save_and_load(model, {"pixel_values": pixel_values}, tmp_path)
 

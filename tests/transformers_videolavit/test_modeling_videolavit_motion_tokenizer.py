@@ -109,6 +109,10 @@ def test_full_size_on_meta():
     assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 1) == 158.5
 
 
+def test_example():
+    model_checks.check_example(VideoLaVITMotionTokenizer.encode)
+
+
 def test_save_and_load(model, inputs, tmp_path):
     model_checks.check_save_and_load(model, inputs, tmp_path)
 

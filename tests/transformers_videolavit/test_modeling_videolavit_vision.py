@@ -76,6 +76,10 @@ def test_hidden_states_have_gradients(model, inputs):
     assert all(hidden_state.grad.abs().sum() > 0 for hidden_state in output.hidden_states)
 
 
+def test_example():
+    model_checks.check_example(VideoLaVITVisionModel.forward)
+
+
 def test_save_and_load(model, inputs, tmp_path):
     model_checks.check_save_and_load(model, inputs, tmp_path)
 
