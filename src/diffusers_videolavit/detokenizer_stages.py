@@ -395,6 +395,7 @@ class DetokenizerStagesMixin(DiffusionPipeline):
         extra_step_kwargs = step_arguments(self.scheduler, generator=generator)
         with self.progress_bar(total=len(timesteps)) as progress_bar:
             for i, t in enumerate(timesteps):
+                self._current_timestep = t
                 latent_model_input = self.scheduler.scale_model_input(torch.cat([latents] * (1 + is_guided)), t)
                 latent_model_input = torch.cat([latent_model_input.to(self.unet.dtype), condition], dim=2)
                 noise_pred = self.unet(
@@ -417,4 +418,5 @@ class DetokenizerStagesMixin(DiffusionPipeline):
                     callback_outputs = callback_on_step_end(self, i, t, callback_kwargs)
                     latents = callback_outputs.pop("latents", latents)
                 progress_bar.update()
+        self._current_timestep = None
         return latents

@@ -190,6 +190,11 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
     def num_timesteps(self) -> int:
         return self._num_timesteps
 
+    @property
+    def current_timestep(self) -> torch.Tensor | None:
+        """The timestep that is being denoised, which caching hooks ask for; `None` outside the loop."""
+        return self._current_timestep
+
     def enable_vae_tiling(self) -> None:
         """Decodes frames, and decodes and encodes keyframes, tile by tile."""
         self._use_vae_tiling = True

@@ -123,6 +123,11 @@ class VideoLaVITKeyframePipeline(VideoLaVITPipelineMixin, UNetLoraLoaderMixin):
     def num_timesteps(self) -> int:
         return self._num_timesteps
 
+    @property
+    def current_timestep(self) -> torch.Tensor | None:
+        """The timestep that is being denoised, which caching hooks ask for; `None` outside the loop."""
+        return self._current_timestep
+
     def enable_vae_slicing(self) -> None:
         """Decodes the images of a batch one at a time."""
         self.vae.enable_slicing()
@@ -472,6 +477,7 @@ class VideoLaVITKeyframePipeline(VideoLaVITPipelineMixin, UNetLoraLoaderMixin):
         batch_size = len(visual_codes) * num_images_per_prompt
         device = self._execution_device
         self._guidance_scale = guidance_scale
+        self._current_timestep = None
         is_guided = self.do_classifier_free_guidance
 
         # 2. Timesteps; fewer when denoising starts from an image
@@ -516,6 +522,7 @@ class VideoLaVITKeyframePipeline(VideoLaVITPipelineMixin, UNetLoraLoaderMixin):
         extra_step_kwargs = step_arguments(self.scheduler, generator=generator, eta=eta)
         with self.progress_bar(total=len(timesteps)) as progress_bar:
             for i, t in enumerate(timesteps):
+                self._current_timestep = t
                 latent_model_input = self.scheduler.scale_model_input(torch.cat([latents] * (1 + is_guided)), t)
                 noise_pred = self.predict_noise(latent_model_input, t, prompt_embeds, pooled_prompt_embeds, time_ids)
                 if is_guided:
@@ -534,6 +541,7 @@ class VideoLaVITKeyframePipeline(VideoLaVITPipelineMixin, UNetLoraLoaderMixin):
                 progress_bar.update()
 
         # 6. Decode
+        self._current_timestep = None
         if output_type == "latent":
             images = latents
         else:

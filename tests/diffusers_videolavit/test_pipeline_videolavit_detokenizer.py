@@ -18,12 +18,13 @@ import inspect
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKLTemporalDecoder
 from diffusers.utils import export_to_gif
 from PIL import Image
 from tiny_diffusers_models import expected, visual_codes
 from tiny_pipelines import generators, load_detokenizer_pipeline
 
-from diffusers_videolavit import VideoLaVITDetokenizerPipeline
+from diffusers_videolavit import UNetSpatioTemporalMotionConditionModel, VideoLaVITDetokenizerPipeline
 from diffusers_videolavit.pipeline_output import VideoLaVITDetokenizerPipelineOutput
 
 
@@ -228,6 +229,7 @@ def test_callback_replaces_latents(pipe, images, motion):
     seen = []
 
     def zero_at_the_end(pipe, step, timestep, tensors):
+        assert pipe.current_timestep == timestep
         seen.append((step, sorted(tensors)))
         if step == pipe.num_timesteps - 1:
             tensors["latents"] = torch.zeros_like(tensors["latents"])
@@ -241,7 +243,7 @@ def test_callback_replaces_latents(pipe, images, motion):
         callback_on_step_end_tensor_inputs=pipe._callback_tensor_inputs,
     ).frames
     assert latents.abs().sum() == 0
-    assert seen == [(0, ["latents"]), (1, ["latents"])]
+    assert seen == [(0, ["latents"]), (1, ["latents"])] and pipe.current_timestep is None
 
 
 def test_callback_changes_the_guidance_scale(pipe, images, motion):
@@ -475,6 +477,25 @@ def test_keyframe_is_the_keyframe_pipelines_call(pipe, tokens):
         "output_type",
         "return_dict",
     ]
+
+
+def test_sizes_at_full_size():
+    with torch.device("meta"):
+        pipe = VideoLaVITDetokenizerPipeline(
+            vae=AutoencoderKLTemporalDecoder(
+                block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4
+            ),
+            unet=UNetSpatioTemporalMotionConditionModel(sample_size=96),
+            scheduler=None,
+            motion_encoder=None,
+        )
+    assert pipe.size_multiple == 64
+    # Every size that was used passes: what is missing then is the keyframe.
+    for height, width in ((320, 576), (512, 896), (768, 768), (512, 512)):
+        with pytest.raises(ValueError, match="`language_model` and `processor`"):
+            pipe(image=torch.zeros(3, 8, 8), height=height, width=width)
+    with pytest.raises(ValueError, match="`height` has to be divisible by 64, but is 360: the nearest is 320 or 384"):
+        pipe(image=torch.zeros(3, 8, 8), height=360, width=640)
 
 
 def test_keyframes_are_generated_near_the_area_of_training(pipe):

@@ -125,6 +125,7 @@ def test_callback_sees_and_replaces_tensors(pipe, codes):
     seen = []
 
     def zero_at_the_end(pipe, step, timestep, tensors):
+        assert pipe.current_timestep == timestep
         seen.append((step, int(timestep), sorted(tensors)))
         if step == pipe.num_timesteps - 1:
             tensors["latents"] = torch.zeros_like(tensors["latents"])
