@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import DiffusionPipeline
+from diffusers.hooks.group_offloading import _is_group_offload_enabled
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from diffusers.utils.torch_utils import randn_tensor
 from transformers import PreTrainedModel
@@ -378,12 +379,18 @@ class DetokenizerStagesMixin(DiffusionPipeline):
         if is_guided:
             condition = torch.cat([torch.zeros_like(condition), condition])
             added_time_ids = torch.cat([added_time_ids] * 2)
-        motion_contexts = self.unet.precompute_motion_contexts(
-            self.motion_encoder(motion).to(self.unet.dtype),
-            height=height,
-            width=width,
-            num_unconditional=num_videos if is_guided else 0,
-        )
+        motion_features = self.motion_encoder(motion).to(self.unet.dtype)
+        if _is_group_offload_enabled(self.unet):
+            # The layers that would compute the contexts are on the accelerator while their block runs only.
+            motion_contexts = None
+            if is_guided:
+                motion_features = torch.cat([torch.zeros_like(motion_features), motion_features])
+        else:
+            num_unconditional = num_videos if is_guided else 0
+            motion_contexts = self.unet.precompute_motion_contexts(
+                motion_features, height=height, width=width, num_unconditional=num_unconditional
+            )
+            motion_features = None
 
         # 2. Timesteps
         self.scheduler.set_timesteps(num_inference_steps, device=device)
@@ -401,7 +408,7 @@ class DetokenizerStagesMixin(DiffusionPipeline):
                 noise_pred = self.unet(
                     latent_model_input,
                     t,
-                    encoder_hidden_states=None,
+                    encoder_hidden_states=motion_features,
                     added_time_ids=added_time_ids,
                     motion_contexts=motion_contexts,
                     return_dict=False,
