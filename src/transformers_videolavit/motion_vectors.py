@@ -24,6 +24,7 @@ import av
 import numpy as np
 import torch
 import torch.nn.functional as F
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import PictureType
 
 from .video_decoding import VideoDecodingError, to_fraction
@@ -126,7 +127,8 @@ def macroblock_motion(frame: av.VideoFrame) -> tuple[np.ndarray, np.ndarray]:
     grid_height, grid_width = -(-height // MACROBLOCK_SIZE), -(-width // MACROBLOCK_SIZE)
     field = np.zeros((2, grid_height, grid_width))
     has_vector = np.zeros((grid_height, grid_width), dtype=bool)
-    side_data = frame.side_data.get("MOTION_VECTORS")
+    # `frame.side_data` and its frame would hold on to each other until the next garbage collection, some 500 MB later.
+    side_data = SideDataContainer(frame).get("MOTION_VECTORS")
     if side_data is None:
         return field, has_vector
     vectors = side_data.to_ndarray()

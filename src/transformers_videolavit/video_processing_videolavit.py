@@ -160,6 +160,8 @@ class VideoLaVITVideoProcessor(BaseVideoProcessor):
         >>> inputs["pixel_values_videos"].shape, inputs["num_clips"]
         (torch.Size([2, 3, 224, 224]), tensor([2]))
         ```"""
+        if kwargs.get("do_convert_rgb", self.do_convert_rgb) is False:
+            raise ValueError("`do_convert_rgb` can't be turned off: the codec encodes colour.")
         return super().preprocess(videos, **kwargs)
 
     def extract_keyframes_and_motion(
