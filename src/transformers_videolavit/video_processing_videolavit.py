@@ -115,7 +115,6 @@ class VideoLaVITVideoProcessor(BaseVideoProcessor):
     do_resize = True
     do_rescale = True
     do_normalize = True
-    do_convert_rgb = True
     do_sample_frames = True
     fps = 6
     num_frames = 24
@@ -160,7 +159,7 @@ class VideoLaVITVideoProcessor(BaseVideoProcessor):
         >>> inputs["pixel_values_videos"].shape, inputs["num_clips"]
         (torch.Size([2, 3, 224, 224]), tensor([2]))
         ```"""
-        if kwargs.get("do_convert_rgb", self.do_convert_rgb) is False:
+        if kwargs.get("do_convert_rgb") is False:
             raise ValueError("`do_convert_rgb` can't be turned off: the codec encodes colour.")
         return super().preprocess(videos, **kwargs)
 
