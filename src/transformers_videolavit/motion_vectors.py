@@ -155,21 +155,23 @@ def normalize_motion(
     deviation, on the grid of the models.
 
     Args:
-        field (`np.ndarray` of shape `(2, grid_height, grid_width)`): Displacements in pixels.
+        field (`np.ndarray` of shape `(..., 2, grid_height, grid_width)`): Displacements in pixels.
         width (`int`): Width of the frame, in pixels.
         height (`int`): Height of the frame, in pixels.
         motion_size (`tuple[int, int]`, *optional*): Height and width of the result. `None` keeps the macroblocks.
         motion_scale_factor (`float`): 1 for standard deviations, 10 for the tenths of it that the motion tokenizer takes.
 
     Returns:
-        `torch.FloatTensor` of shape `(2, *motion_size)`.
+        `torch.FloatTensor` of shape `(..., 2, *motion_size)`.
     """
     units = np.array([width * MOTION_STD[0], height * MOTION_STD[1]]) / motion_scale_factor
     motion = torch.from_numpy((field / units[:, None, None]).astype(np.float32))
-    if motion_size is None or tuple(motion.shape[1:]) == tuple(motion_size):
+    if motion_size is None or tuple(motion.shape[-2:]) == tuple(motion_size):
         return motion
     # Without antialiasing: the released weights were trained with fields resized so.
-    return F.interpolate(motion[None], size=tuple(motion_size), mode="bicubic", align_corners=False)[0]
+    fields = motion.reshape(-1, *motion.shape[-3:])
+    fields = F.interpolate(fields, size=tuple(motion_size), mode="bicubic", align_corners=False)
+    return fields.reshape(*motion.shape[:-2], *motion_size)
 
 
 def codec_versions() -> dict[str, str | int]:

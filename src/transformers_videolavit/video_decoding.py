@@ -22,6 +22,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange
 
 
 # FFmpeg filters that undo a display matrix ((a, b), (c, d)) which maps (x, y) to (a x + c y, b x + d y), by whether it
@@ -296,7 +297,8 @@ def _pull(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
         if any(component.is_alpha for component in frame.format.components):
             pixels = blend_over_white(frame.to_ndarray(format="rgba"))
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        frame = frame.reformat(format="yuv420p", interpolation="BICUBIC", dst_color_range="MPEG")
+        if frame.format.name != "yuv420p" or frame.color_range == ColorRange.JPEG:
+            frame = frame.reformat(format="yuv420p", interpolation="BICUBIC", dst_color_range="MPEG")
         frame.opaque = source_index
         yield frame
 
