@@ -86,6 +86,10 @@ class Demo:
         """What to say below everything that is painted, if anything."""
         return "random weights" if self.arguments.model is None else ""
 
+    def caption(self, text: str) -> str:
+        """A caption of what comes out of a network."""
+        return f"{text}; {self.weights_note}" if self.weights_note else text
+
     @property
     def num_parameters(self) -> int:
         parts = [part for part in self.pipe.components.values() if isinstance(part, torch.nn.Module)]
@@ -286,7 +290,7 @@ def show_motion(demo: Demo, video: TokenizedVideo):
                 "motion_decoded",
                 decoded_colors,
                 f"Decoded from {video.motion_codes.shape[1]} motion tokens",
-                f"full colour: {decoded_speed:.2g} pixels a frame",
+                demo.caption(f"full colour: {decoded_speed:.2g} pixels a frame"),
             ),
         ]
     demo.add_section(
@@ -351,8 +355,15 @@ def show_generated_tokens(demo: Demo) -> tuple[torch.LongTensor, torch.LongTenso
         enlargement = 24 / speed
         arrows = np.stack([draw_arrows(canvas, frame * enlargement, 24.0, columns=18) for frame in motion])
         figures = [
-            demo.video("generated_motion", colors, "The generated motion", f"full colour: {speed:.2g} pixels a frame"),
-            demo.video("generated_arrows", arrows, "The same as arrows", f"enlarged {enlargement:.3g} times"),
+            demo.video(
+                "generated_motion",
+                colors,
+                "The generated motion",
+                demo.caption(f"full colour: {speed:.2g} pixels a frame"),
+            ),
+            demo.video(
+                "generated_arrows", arrows, "The same as arrows", demo.caption(f"enlarged {enlargement:.3g} times")
+            ),
         ]
     demo.add_section(
         "A prompt becomes tokens",
@@ -477,7 +488,7 @@ def load(arguments: argparse.Namespace, folder: Path) -> Demo:
         model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype="auto")
         processor = AutoProcessor.from_pretrained(arguments.model)
         pipe = VideoLaVITDetokenizerPipeline.from_pretrained(
-            arguments.detokenizer, language_model=model, processor=processor, torch_dtype=model.dtype
+            arguments.detokenizer, language_model=model, processor=processor, dtype=model.dtype
         )
     pipe.to(arguments.device)
     pipe.set_progress_bar_config(disable=True)
