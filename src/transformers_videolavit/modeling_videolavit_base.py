@@ -127,6 +127,21 @@ class VideoLaVITPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
 
+    def set_attn_implementation(self, attn_implementation: str | dict, allow_all_kernels: bool = False):
+        """As of transformers; `"vision_config"` also names the image encoder inside the keyframe tokenizer."""
+        if (
+            isinstance(attn_implementation, dict)
+            and "vision_config" in attn_implementation
+            and "keyframe_tokenizer_config" in self.config.sub_configs
+        ):
+            # It is one object at both places, of which the library would visit the nested one last.
+            tokenizer_config = self.config.keyframe_tokenizer_config
+            nested = attn_implementation.get("keyframe_tokenizer_config", tokenizer_config._attn_implementation)
+            nested = nested if isinstance(nested, dict) else {"": nested}
+            nested = {"vision_config": attn_implementation["vision_config"], **nested}
+            attn_implementation = {**attn_implementation, "keyframe_tokenizer_config": nested}
+        super().set_attn_implementation(attn_implementation, allow_all_kernels=allow_all_kernels)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         super()._init_weights(module)
