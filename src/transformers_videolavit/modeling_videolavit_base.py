@@ -132,7 +132,7 @@ class VideoLaVITPreTrainedModel(PreTrainedModel):
         if (
             isinstance(attn_implementation, dict)
             and "vision_config" in attn_implementation
-            and "keyframe_tokenizer_config" in self.config.sub_configs
+            and isinstance(self.config, VideoLaVITConfig)
         ):
             # It is one object at both places, of which the library would visit the nested one last.
             tokenizer_config = self.config.keyframe_tokenizer_config
