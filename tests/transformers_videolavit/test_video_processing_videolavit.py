@@ -53,7 +53,8 @@ def test_kinds_of_files_agree(processor, city):
         assert not file.closed
 
 
-def test_url(processor, city):
+def test_url(processor, city, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=CITY.parent)
     handler.log_message = lambda *arguments: None
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
