@@ -29,10 +29,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     UNet2DConditionModel,
 )
-from tokenizers import Tokenizer, decoders, normalizers
-from tokenizers.models import BPE
-from tokenizers.trainers import BpeTrainer
-from transformers import PreTrainedTokenizerFast
+from training.text_tokenizer import train_text_tokenizer
 
 from diffusers_videolavit import (
     KeyframeTokenDecoder,
@@ -98,28 +95,12 @@ def small_config() -> VideoLaVITConfig:
     )
 
 
-def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """
-    Trains a tokenizer of LLaMA's shape: byte pair encoding with byte fallback, ids 0...2 `<unk> <s> </s>`, then 256 bytes.
-
-    Args:
-        texts (`list[str]`): What to learn the merges from.
-    """
-    backend = Tokenizer(BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    words = [word for text in texts for word in text.split()]
-    backend.train_from_iterator(
-        words, BpeTrainer(vocab_size=TEXT_VOCAB_SIZE, special_tokens=pieces, show_progress=False)
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
-
-
 def build_processor(config: VideoLaVITConfig) -> VideoLaVITProcessor:
     """The processor that belongs to a model of `config`, with a tokenizer trained on this repository's README."""
     readme = Path(__file__).parents[1] / "README.md"
-    tokenizer = build_videolavit_tokenizer(train_tokenizer([readme.read_text(encoding="utf-8")]), config)
+    tokenizer = build_videolavit_tokenizer(
+        train_text_tokenizer([readme.read_text(encoding="utf-8")], TEXT_VOCAB_SIZE), config
+    )
     return VideoLaVITProcessor(VideoLaVITImageProcessor(), tokenizer, VideoLaVITVideoProcessor())
 
 

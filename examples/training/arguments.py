@@ -37,6 +37,10 @@ class VideoLaVITTrainingArguments(TrainingArguments):
         dataset_name (`str`, *optional*): Name of the training data for the model card.
     """
 
+    # Items of our datasets need not be named as the arguments of a model.
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Remove what the model's forward does not take from the samples."}
+    )
     # Transformers calls it `max_steps`, diffusers `max_train_steps`.
     max_steps: int = HfArg(
         default=-1,

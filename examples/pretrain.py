@@ -1,0 +1,146 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Stage 2: unified generative pre-training (Video-LaVIT, section 3.3), next-token prediction on text, images and videos.
+
+    accelerate launch examples/pretrain.py --config examples/configs/pretrain_tiny.yaml \\
+        --model_name_or_path outputs/base --train_files 'outputs/tokens/*.parquet' --output_dir outputs/pretrained
+
+    accelerate launch --config_file examples/accelerate_configs/fsdp2.yaml examples/pretrain.py \\
+        --config examples/configs/pretrain_7b.yaml
+
+The model is what `assemble_model.py` wrote or a checkpoint to continue from; the data are shards of `tokenize_dataset.py`. Killed
+and started again with the same arguments, it goes on from its last checkpoint.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+
+from training.arguments import VideoLaVITTrainingArguments, parse_arguments
+from training.language_modeling import LanguageModelTrainer, freeze_tokenizers
+from training.packing import DocumentBuilder, FlatteningCollator, PackedDataset
+from training.token_shards import load_mixture
+from training.trainer import prepare_run, train_and_save
+from transformers import AutoModelForCausalLM, AutoProcessor
+
+import transformers_videolavit  # noqa: F401
+
+
+@dataclass
+class ModelArguments:
+    model_name_or_path: str = field(metadata={"help": "Folder or repository of the model to train."})
+    attn_implementation: str = field(
+        default="sdpa", metadata={"help": "`sdpa`, `flex_attention`, `flash_attention_2` or `eager`."}
+    )
+    train_merger: bool = field(
+        default=True, metadata={"help": "Whether the merger and the projector are trained with the language model."}
+    )
+    trainable_parameters: str | None = field(
+        default=None,
+        metadata={"help": "Regular expression; only language model parameters whose name it finds are trained."},
+    )
+
+
+@dataclass
+class DataArguments:
+    train_files: list[str] | None = field(default=None, metadata={"help": "Token shards (Parquet files or patterns)."})
+    mixture: list[dict] | str | None = field(
+        default=None,
+        metadata={
+            "help": "In place of `train_files`, several sets with weights, as JSON or in the YAML file: "
+            '\'[{"path": "text/*.parquet", "weight": 2}, {"path": "video/*.parquet", "weight": 1}]\'.'
+        },
+    )
+    eval_files: list[str] | None = field(default=None, metadata={"help": "Token shards to evaluate on."})
+    max_length: int = field(default=2048, metadata={"help": "Tokens of a packed row. Published: 2048."})
+    text_first_probability: float = field(default=0.5, metadata={"help": "How often a pair's text comes first."})
+    prompt_dropout: float = field(
+        default=0.1, metadata={"help": "How often a generated visual goes without its prompt, for guidance."}
+    )
+    continuous_features: bool = field(
+        default=True, metadata={"help": "Whether images that condition text enter as continuous features."}
+    )
+    generation_bos: bool = field(
+        default=True, metadata={"help": "Whether `<s>` stands before a prompt, as published."}
+    )
+    preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that count tokens."})
+
+    def __post_init__(self):
+        if isinstance(self.mixture, str):
+            self.mixture = json.loads(self.mixture)
+        if (self.train_files is None) == (self.mixture is None):
+            raise ValueError("Give either `train_files` or `mixture`.")
+        if self.train_files is not None:
+            self.mixture = [{"path": self.train_files, "weight": 1.0}]
+
+
+def main(args: list[str] | None = None):
+    model_args, data_args, training_args = parse_arguments(
+        [ModelArguments, DataArguments, VideoLaVITTrainingArguments], args, description=__doc__
+    )
+    checkpoint = prepare_run(training_args)
+
+    processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)
+    model = AutoModelForCausalLM.from_pretrained(
+        model_args.model_name_or_path, attn_implementation=model_args.attn_implementation
+    )
+    freeze_tokenizers(model, model_args.train_merger)
+    if model_args.trainable_parameters is not None:
+        restrict_training(model, model_args.trainable_parameters)
+
+    def build_dataset(mixture: list[dict], prompt_dropout: float) -> PackedDataset:
+        builder = DocumentBuilder(
+            processor.tokenizer,
+            processor.image_processor,
+            model.config,
+            data_args.max_length,
+            data_args.text_first_probability,
+            prompt_dropout,
+            data_args.continuous_features,
+            data_args.generation_bos,
+        )
+        samples = load_mixture(mixture, seed=training_args.seed)
+        return PackedDataset(samples, builder, training_args.seed, data_args.preprocessing_num_workers)
+
+    with training_args.main_process_first(desc="counting tokens"):
+        train_dataset = build_dataset(data_args.mixture, data_args.prompt_dropout)
+        eval_dataset = None
+        if data_args.eval_files is not None:
+            eval_dataset = build_dataset([{"path": data_args.eval_files, "weight": 1.0}], prompt_dropout=0.0)
+
+    train_images = data_args.continuous_features and model_args.train_merger
+    trainer = LanguageModelTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        data_collator=FlatteningCollator(model.config, always_image=train_images),
+        processing_class=processor,
+    )
+    train_and_save(trainer, checkpoint, tags=["text-to-video"], base_model=model_args.model_name_or_path)
+
+
+def restrict_training(model, pattern: str) -> None:
+    """Freezes the language model's parameters whose name a regular expression does not find."""
+    parameters = [*model.model.language_model.named_parameters(), *model.lm_head.named_parameters("lm_head")]
+    chosen = [name for name, parameter in parameters if re.search(pattern, name)]
+    if not chosen:
+        raise ValueError(f"`trainable_parameters` {pattern!r} finds no parameter of the language model.")
+    for name, parameter in parameters:
+        parameter.requires_grad_(name in chosen)
+
+
+if __name__ == "__main__":
+    main()

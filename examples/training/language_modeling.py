@@ -1,0 +1,93 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Next-token objectives of pre-training and instruction tuning, and which parameters they train."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.utils import ModelOutput
+
+from training.packing import IGNORED_LABEL
+from training.trainer import VideoLaVITTrainer
+from transformers_videolavit import VideoLaVITConfig
+
+
+class LanguageModelTrainer(VideoLaVITTrainer):
+    """
+    Trains the language model on flattened batches; logs the loss of each modality, `loss_text`, `loss_visual` and
+    `loss_motion`, as means over its tokens in a batch.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, compute_loss_func=self.next_token_loss, **kwargs)
+
+    def next_token_loss(
+        self, outputs: ModelOutput, labels: torch.LongTensor, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """
+        Cross-entropy of the next token (Video-LaVIT, Eq. 5).
+
+        Args:
+            outputs (`ModelOutput`): With `logits` of shape (1, num_labels, vocab_size), of the places that predict a token with
+                a label.
+            labels (`torch.LongTensor` of shape (1, total_length)): Labels, not shifted.
+            num_items_in_batch (`torch.Tensor` or `int`, *optional*): Labels of the whole batch, over processes and
+                accumulated steps. By default those of `labels`.
+
+        Returns:
+            `torch.Tensor`: Sum of the losses divided by `num_items_in_batch`.
+        """
+        labels = labels[0, 1:]
+        labels = labels[labels != IGNORED_LABEL]
+        losses = F.cross_entropy(outputs["logits"][0].float(), labels, reduction="none")
+        self.record_metrics(modality_means(losses.detach(), labels, self._model_config()))
+        return losses.sum() / (num_items_in_batch if num_items_in_batch is not None else max(labels.numel(), 1))
+
+    def _model_config(self) -> VideoLaVITConfig:
+        return self.accelerator.unwrap_model(self.model).config
+
+
+def modality_means(
+    losses: torch.Tensor, labels: torch.LongTensor, config: VideoLaVITConfig
+) -> dict[str, torch.Tensor]:
+    """
+    Means of the losses of text, visual and motion tokens; a start and an end token count as what they enclose.
+
+    Args:
+        losses (`torch.Tensor` of shape (num_labels,)): Loss of each token.
+        labels (`torch.LongTensor` of shape (num_labels,)): The tokens.
+        config ([`VideoLaVITConfig`]): Gives the layout of the vocabulary.
+
+    Returns:
+        `dict[str, torch.Tensor]`: `loss_text`, `loss_visual` and `loss_motion`, NaN for a modality without tokens.
+    """
+    is_text = labels < config.image_start_token_id
+    is_motion = labels >= config.motion_start_token_id
+    masks = {"loss_text": is_text, "loss_visual": ~is_text & ~is_motion, "loss_motion": is_motion}
+    return {name: losses[mask].mean() for name, mask in masks.items()}
+
+
+def freeze_tokenizers(model: nn.Module, train_merger: bool = True) -> None:
+    """
+    Leaves the language model, the merger and the projector to be trained and freezes the rest: image encoder, selector,
+    both quantizers and the motion tokenizer (Video-LaVIT, section 3.3).
+
+    Args:
+        model (`VideoLaVITForCausalLM`): The model.
+        train_merger (`bool`, defaults to `True`): Whether the merger and the projector are trained, too.
+    """
+    model.model.keyframe_tokenizer.requires_grad_(False)
+    model.model.motion_tokenizer.requires_grad_(False)
+    model.model.keyframe_tokenizer.merger.requires_grad_(train_merger)
+    model.model.multi_modal_projector.requires_grad_(train_merger)
