@@ -36,6 +36,8 @@ from transformers_videolavit import VideoLaVITConfig
 
 
 IGNORED_LABEL = -100
+# Names of the model's inputs that the video processor makes.
+VIDEO_INPUTS = ("pixel_values_videos", "motion_vectors", "num_clips")
 
 
 @dataclass
@@ -48,12 +50,15 @@ class Document:
         labels (`list[int]`): Labels, -100 where no loss is wanted.
         images (`list[torch.Tensor]`): Normalised pixels, of shape (3, height, width), of the continuous images.
         num_dropped (`int`): Placeholders of patches that the selector drops: they never reach the language model.
+        videos (`list[dict[str, torch.Tensor]]`): What the video processor makes of the videos of a conversation:
+            `pixel_values_videos`, `motion_vectors` and `num_clips`.
     """
 
     input_ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     images: list[torch.Tensor] = field(default_factory=list)
     num_dropped: int = 0
+    videos: list[dict[str, torch.Tensor]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.input_ids) - self.num_dropped
@@ -280,19 +285,23 @@ class FlatteningCollator:
         config ([`VideoLaVITConfig`]): Gives the layout of the vocabulary and the image's size.
         always_image (`bool`, defaults to `False`): Whether to append an empty image without loss where the batch has none, so
             that the parameters of the image path have gradients, of zero, in every process and step.
+        only_label_logits (`bool`, defaults to `True`): Whether to ask the model for the logits of the tokens with labels only,
+            as [`LanguageModelTrainer`] does. The model's own loss, which `transformers.Trainer` takes, needs all of them.
 
     Returns:
         `dict`: `input_ids`, `labels` and `position_ids`, of shape (1, total_length), with positions
-        that start at 0 in each document and a label of -100 at each document's first token; `logits_to_keep`, the
-        places that predict a token with a label; `use_cache`, false; `pixel_values` of the continuous images, if there are any.
+        that start at 0 in each document and a label of -100 at each document's first token; `use_cache`, false;
+        `logits_to_keep`, the places that predict a token with a label; `pixel_values` of the continuous images and
+        `pixel_values_videos`, `motion_vectors` and `num_clips` of the videos, if there are any.
     """
 
     config: VideoLaVITConfig
     always_image: bool = False
+    only_label_logits: bool = True
 
     def __call__(self, rows: list[list[Document]]) -> dict[str, torch.Tensor | bool]:
         documents = [document for row in rows for document in row]
-        if self.always_image and not any(document.images for document in documents):
+        if self.always_image and not any(document.images or document.videos for document in documents):
             documents.append(self._empty_image())
         input_ids = [token for document in documents for token in document.input_ids]
         labels = [label for document in documents for label in (IGNORED_LABEL, *document.labels[1:])]
@@ -304,11 +313,15 @@ class FlatteningCollator:
             "position_ids": positions[None],
             # With a cache, transformers would not look for the documents in the positions.
             "use_cache": False,
-            "logits_to_keep": (labels[0, 1:] != IGNORED_LABEL).nonzero()[:, 0],
         }
+        if self.only_label_logits:
+            batch["logits_to_keep"] = (labels[0, 1:] != IGNORED_LABEL).nonzero()[:, 0]
         images = [image for document in documents for image in document.images]
         if images:
             batch["pixel_values"] = torch.stack(images)
+        videos = [video for document in documents for video in document.videos]
+        if videos:
+            batch |= {name: torch.cat([video[name] for video in videos]) for name in VIDEO_INPUTS}
         return batch
 
     def _empty_image(self) -> Document:

@@ -1,0 +1,74 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Stage 3: instruction tuning (Video-LaVIT, section 4.1) of the language model, the merger and the projector.
+
+    accelerate launch examples/finetune_full.py --config examples/configs/finetune_full_tiny.yaml \\
+        --model_name_or_path outputs/pretrained --output_dir outputs/instruct \\
+        --conversations '[{"format": "video_chatgpt", "path": "conversations_video.json", "media_root": "videos"}]'
+
+    accelerate launch --config_file examples/accelerate_configs/fsdp2.yaml examples/finetune_full.py \\
+        --config examples/configs/finetune_full_7b.yaml
+
+Killed and started again with the same arguments, it goes on from its last checkpoint.
+"""
+
+from dataclasses import dataclass, field
+
+from training.arguments import VideoLaVITTrainingArguments, parse_arguments
+from training.conversations import ConversationArguments, ConversationDataset, load_conversations
+from training.language_modeling import LanguageModelTrainer, freeze_tokenizers
+from training.packing import FlatteningCollator
+from training.trainer import prepare_run, train_and_save
+from transformers import AutoModelForCausalLM, AutoProcessor
+
+import transformers_videolavit  # noqa: F401
+
+
+@dataclass
+class ModelArguments:
+    model_name_or_path: str = field(metadata={"help": "Folder or repository of the pre-trained model."})
+    attn_implementation: str = field(
+        default="sdpa", metadata={"help": "`sdpa`, `flex_attention`, `flash_attention_2` or `eager`."}
+    )
+
+
+def main(args: list[str] | None = None):
+    model_args, data_args, training_args = parse_arguments(
+        [ModelArguments, ConversationArguments, VideoLaVITTrainingArguments], args, description=__doc__
+    )
+    checkpoint = prepare_run(training_args)
+
+    processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)
+    model = AutoModelForCausalLM.from_pretrained(
+        model_args.model_name_or_path, attn_implementation=model_args.attn_implementation
+    )
+    freeze_tokenizers(model)
+
+    def build_dataset(sets: list[dict]) -> ConversationDataset:
+        return ConversationDataset(load_conversations(sets), processor, data_args.max_length, data_args.max_clips)
+
+    trainer = LanguageModelTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=build_dataset(data_args.conversations),
+        eval_dataset=build_dataset(data_args.eval_conversations) if data_args.eval_conversations else None,
+        data_collator=FlatteningCollator(model.config, always_image=True),
+        processing_class=processor,
+    )
+    train_and_save(trainer, checkpoint, tags=["video-text-to-text"], base_model=model_args.model_name_or_path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Stage 3: instruction tuning (Video-LaVIT, section 4.1) by low-rank adapters of the language model; merger and projector are trained in full.
+
+    accelerate launch examples/finetune_lora.py --config examples/configs/finetune_lora_tiny.yaml \\
+        --model_name_or_path outputs/pretrained --output_dir outputs/lora \\
+        --conversations '[{"format": "video_chatgpt", "path": "conversations_video.json", "media_root": "videos"}]'
+
+    accelerate launch --config_file examples/accelerate_configs/ddp.yaml examples/finetune_lora.py \\
+        --config examples/configs/finetune_lora_7b.yaml
+
+The output folder holds the adapter, which PEFT loads; `merge_lora.py` makes a model of its own of it. Killed and started again
+with the same arguments, it goes on from its last checkpoint.
+"""
+
+from dataclasses import dataclass, field
+
+from peft import LoraConfig, get_peft_model
+from training.arguments import VideoLaVITTrainingArguments, parse_arguments
+from training.conversations import ConversationArguments, ConversationDataset, load_conversations
+from training.language_modeling import LanguageModelTrainer
+from training.packing import FlatteningCollator
+from training.trainer import prepare_run, train_and_save
+from transformers import AutoModelForCausalLM, AutoProcessor
+
+import transformers_videolavit  # noqa: F401
+
+
+@dataclass
+class ModelArguments:
+    model_name_or_path: str = field(metadata={"help": "Folder or repository of the pre-trained model."})
+    attn_implementation: str = field(
+        default="sdpa", metadata={"help": "`sdpa`, `flex_attention`, `flash_attention_2` or `eager`."}
+    )
+    dtype: str = field(default="auto", metadata={"help": "Precision of the frozen weights."})
+    lora_rank: int = field(default=64, metadata={"help": "Rank of the adapters."})
+    lora_alpha: int = field(default=128, metadata={"help": "Scale of the adapters, times their rank."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
+    train_embeddings: bool = field(
+        default=False, metadata={"help": "Whether input and output embeddings are trained in full, too."}
+    )
+
+
+def build_lora_config(model_args: ModelArguments) -> LoraConfig:
+    """Adapters on all linear layers of the language model; the merger and the projector are trained in full."""
+    modules_to_save = ["merger", "multi_modal_projector"]
+    if model_args.train_embeddings:
+        modules_to_save += ["embed_tokens", "lm_head"]
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=model_args.lora_rank,
+        lora_alpha=model_args.lora_alpha,
+        lora_dropout=model_args.lora_dropout,
+        target_modules=r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
+        modules_to_save=modules_to_save,
+    )
+
+
+def main(args: list[str] | None = None):
+    model_args, data_args, training_args = parse_arguments(
+        [ModelArguments, ConversationArguments, VideoLaVITTrainingArguments], args, description=__doc__
+    )
+    checkpoint = prepare_run(training_args)
+
+    processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)
+    model = AutoModelForCausalLM.from_pretrained(
+        model_args.model_name_or_path, dtype=model_args.dtype, attn_implementation=model_args.attn_implementation
+    )
+    config = model.config
+    model = get_peft_model(model, build_lora_config(model_args))
+    # What is trained in full has to be in full precision; the adapters are.
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+    def build_dataset(sets: list[dict]) -> ConversationDataset:
+        return ConversationDataset(load_conversations(sets), processor, data_args.max_length, data_args.max_clips)
+
+    trainer = LanguageModelTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=build_dataset(data_args.conversations),
+        eval_dataset=build_dataset(data_args.eval_conversations) if data_args.eval_conversations else None,
+        data_collator=FlatteningCollator(config, always_image=True),
+        processing_class=processor,
+    )
+    train_and_save(trainer, checkpoint, tags=["video-text-to-text", "lora"], base_model=model_args.model_name_or_path)
+
+
+if __name__ == "__main__":
+    main()

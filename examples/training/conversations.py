@@ -1,0 +1,162 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Instruction tuning (Video-LaVIT, section 4.1): conversations with images and videos, with labels on the assistant's turns."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import datasets
+import numpy as np
+import torch
+from transformers import ProcessorMixin
+from transformers.utils import logging
+
+from training.packing import IGNORED_LABEL, VIDEO_INPUTS, Document
+from training.sources import load_llava_instruct, load_messages, load_video_chatgpt
+
+
+logger = logging.get_logger(__name__)
+
+# How each published layout is read: (file, folder of its media) -> dataset with a column `messages`.
+CONVERSATION_FORMATS: dict[str, Callable[[str, str | None], datasets.Dataset]] = {
+    "llava": load_llava_instruct,
+    "video_chatgpt": load_video_chatgpt,
+    "messages": load_messages,
+}
+
+
+@dataclass
+class ConversationArguments:
+    """What to tune on."""
+
+    conversations: list[dict] | str | None = field(
+        default=None,
+        metadata={
+            "help": 'Sets of conversations, as JSON or in the YAML file: \'[{"format": "llava", "path": '
+            '"llava_v1_5_mix665k.json", "media_root": "images"}]\'. Formats: ' + ", ".join(CONVERSATION_FORMATS) + "."
+        },
+    )
+    eval_conversations: list[dict] | str | None = field(
+        default=None, metadata={"help": "Sets to evaluate on, in the same form."}
+    )
+    max_length: int = field(
+        default=4096,
+        metadata={"help": "Longest conversation, in tokens before patches are dropped. The rest is cut off."},
+    )
+    max_clips: int = field(default=8, metadata={"help": "Most clips of a video. Published: 8."})
+
+    def __post_init__(self):
+        if isinstance(self.conversations, str):
+            self.conversations = json.loads(self.conversations)
+        if isinstance(self.eval_conversations, str):
+            self.eval_conversations = json.loads(self.eval_conversations)
+        if not self.conversations:
+            raise ValueError("`conversations` names no set to tune on.")
+
+
+def load_conversations(sets: list[dict]) -> datasets.Dataset:
+    """
+    Reads and joins sets of conversations.
+
+    Args:
+        sets (`list[dict]`): For each set its `format`, one of `CONVERSATION_FORMATS`, its `path`, and the `media_root`
+            that the paths of its images or videos are relative to.
+
+    Returns:
+        `datasets.Dataset`: With a column `messages`.
+
+    Raises:
+        ValueError: If a format is unknown.
+    """
+    loaded = []
+    for entry in sets:
+        if entry.get("format") not in CONVERSATION_FORMATS:
+            raise ValueError(
+                f"`format` of {entry.get('path')!r} must be one of {sorted(CONVERSATION_FORMATS)}, not {entry.get('format')!r}."
+            )
+        read = CONVERSATION_FORMATS[entry["format"]]
+        loaded.append(read(entry["path"], entry.get("media_root")).select_columns(["messages"]))
+    return datasets.concatenate_datasets(loaded)
+
+
+class ConversationDataset(torch.utils.data.Dataset):
+    """
+    Conversations as documents, one for each item, made when they are asked for.
+
+    A conversation whose image or video cannot be read is named in a warning, and another one, the same in every run, takes its place.
+
+    Args:
+        samples (`datasets.Dataset`): With a column `messages`, as [`load_conversations`] returns it.
+        processor ([`VideoLaVITProcessor`]): Makes the model's inputs.
+        max_length (`int`): Longest document, in tokens before patches are dropped.
+        max_clips (`int`, defaults to 8): Most clips of a video.
+    """
+
+    # Conversations in a row that may fail before the media folder is to blame.
+    max_replacements = 16
+
+    def __init__(self, samples: datasets.Dataset, processor: ProcessorMixin, max_length: int, max_clips: int = 8):
+        self.samples = samples
+        self.processor = processor
+        self.max_length = max_length
+        self.max_clips = max_clips
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> list[Document]:
+        replacements = np.random.default_rng(index).integers(len(self), size=self.max_replacements)
+        for candidate in (index, *replacements.tolist()):
+            try:
+                return [self._make_document(self.samples[candidate]["messages"])]
+            except (OSError, ValueError) as error:
+                logger.warning(f"Conversation {candidate} is left out: {error}")
+                last_error = error
+        raise ValueError(
+            f"Conversation {index} and {self.max_replacements} others chosen at random cannot be read."
+        ) from last_error
+
+    def _make_document(self, messages: list[dict]) -> Document:
+        inputs = self.processor.apply_chat_template(
+            [_without_none(messages)],
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            return_assistant_tokens_mask=True,
+            processor_kwargs={"videos_kwargs": {"max_clips": self.max_clips}},
+        )
+        input_ids = inputs["input_ids"][0]
+        labels = torch.where(inputs["assistant_masks"][0].bool(), input_ids, IGNORED_LABEL)
+        placeholders = (self.processor.image_token_id, self.processor.video_token_id)
+        if torch.isin(input_ids[self.max_length :], torch.tensor(placeholders)).any():
+            raise ValueError(f"its images and videos do not fit into `max_length` {self.max_length}.")
+        document = Document(input_ids[: self.max_length].tolist(), labels[: self.max_length].tolist())
+        document.images.extend(inputs.get("pixel_values", []))
+        if "pixel_values_videos" in inputs:
+            document.videos.append({name: inputs[name] for name in VIDEO_INPUTS})
+        return document
+
+
+def _without_none(messages: list[dict]) -> list[dict]:
+    """Messages without the empty fields that a table has where the blocks of a message differ."""
+    return [
+        {
+            **message,
+            "content": [
+                {key: value for key, value in block.items() if value is not None} for block in message["content"]
+            ],
+        }
+        for message in messages
+    ]
