@@ -36,6 +36,24 @@ from transformers import AutoModelForCausalLM, AutoProcessor
 import transformers_videolavit  # noqa: F401
 
 
+DESCRIPTION = """Video-LaVIT, tuned on conversations with images and videos (stage 3, arXiv 2402.03161, section 4.1): the
+language model, the merger and the projector were trained, on the assistant's turns."""
+USAGE = """import torch
+from transformers import AutoModelForCausalLM, AutoProcessor
+
+import transformers_videolavit
+
+processor = AutoProcessor.from_pretrained("{model}")
+model = AutoModelForCausalLM.from_pretrained("{model}")
+messages = [
+    {"role": "user", "content": [{"type": "video", "path": "clip.mp4"}, {"type": "text", "text": "What happens?"}]}
+]
+inputs = processor.apply_chat_template(
+    messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+)
+print(processor.decode(model.generate(**inputs, max_new_tokens=64)[0], skip_special_tokens=True))"""
+
+
 @dataclass
 class ModelArguments:
     model_name_or_path: str = field(metadata={"help": "Folder or repository of the pre-trained model."})
@@ -67,7 +85,14 @@ def main(args: list[str] | None = None):
         data_collator=FlatteningCollator(model.config, always_image=True),
         processing_class=processor,
     )
-    train_and_save(trainer, checkpoint, tags=["video-text-to-text"], base_model=model_args.model_name_or_path)
+    train_and_save(
+        trainer,
+        checkpoint,
+        tags=["video-text-to-text"],
+        base_model=model_args.model_name_or_path,
+        description=DESCRIPTION,
+        usage=USAGE,
+    )
 
 
 if __name__ == "__main__":

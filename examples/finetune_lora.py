@@ -38,6 +38,18 @@ from transformers import AutoModelForCausalLM, AutoProcessor
 import transformers_videolavit  # noqa: F401
 
 
+DESCRIPTION = """Adapters for a Video-LaVIT, tuned on conversations with images and videos (stage 3, arXiv 2402.03161, section 4.1):
+low-rank adapters of the language model's linear layers, and the merger and the projector in full."""
+USAGE = """from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoProcessor
+
+import transformers_videolavit
+
+base_model = "..."  # what the adapters were trained on, see above
+processor = AutoProcessor.from_pretrained(base_model)
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base_model), "{model}")"""
+
+
 @dataclass
 class ModelArguments:
     model_name_or_path: str = field(metadata={"help": "Folder or repository of the pre-trained model."})
@@ -96,7 +108,14 @@ def main(args: list[str] | None = None):
         data_collator=FlatteningCollator(config, always_image=True),
         processing_class=processor,
     )
-    train_and_save(trainer, checkpoint, tags=["video-text-to-text", "lora"], base_model=model_args.model_name_or_path)
+    train_and_save(
+        trainer,
+        checkpoint,
+        tags=["video-text-to-text", "lora"],
+        base_model=model_args.model_name_or_path,
+        description=DESCRIPTION,
+        usage=USAGE,
+    )
 
 
 if __name__ == "__main__":

@@ -38,6 +38,19 @@ from transformers import AutoModelForCausalLM, AutoProcessor
 import transformers_videolavit  # noqa: F401
 
 
+DESCRIPTION = """Video-LaVIT after unified generative pre-training (stage 2, arXiv 2402.03161, section 3.3): one language model
+predicts the next token of texts, images and videos, and so continues any of them."""
+USAGE = """from transformers import AutoModelForCausalLM, AutoProcessor
+
+import transformers_videolavit
+
+processor = AutoProcessor.from_pretrained("{model}")
+model = AutoModelForCausalLM.from_pretrained("{model}")
+inputs = processor(text="a red circle moves to the left", generation_mode="video", return_tensors="pt")
+ids = model.generate(**inputs, generation_mode="video")
+print(processor.post_process_multimodal_output(ids)[0])"""
+
+
 @dataclass
 class ModelArguments:
     model_name_or_path: str = field(metadata={"help": "Folder or repository of the model to train."})
@@ -129,7 +142,14 @@ def main(args: list[str] | None = None):
         data_collator=FlatteningCollator(model.config, always_image=train_images),
         processing_class=processor,
     )
-    train_and_save(trainer, checkpoint, tags=["text-to-video"], base_model=model_args.model_name_or_path)
+    train_and_save(
+        trainer,
+        checkpoint,
+        tags=["text-to-video"],
+        base_model=model_args.model_name_or_path,
+        description=DESCRIPTION,
+        usage=USAGE,
+    )
 
 
 def restrict_training(model, pattern: str) -> None:

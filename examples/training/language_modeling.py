@@ -24,10 +24,7 @@ from transformers_videolavit import VideoLaVITConfig
 
 
 class LanguageModelTrainer(VideoLaVITTrainer):
-    """
-    Trains the language model on flattened batches; logs the loss of each modality, `loss_text`, `loss_visual` and
-    `loss_motion`, as means over its tokens in a batch.
-    """
+    """Trains the language model on flattened batches; logs the loss of each modality as the mean over its tokens."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, compute_loss_func=self.next_token_loss, **kwargs)
@@ -51,7 +48,7 @@ class LanguageModelTrainer(VideoLaVITTrainer):
         labels = labels[0, 1:]
         labels = labels[labels != IGNORED_LABEL]
         losses = F.cross_entropy(outputs["logits"][0].float(), labels, reduction="none")
-        self.record_metrics(modality_means(losses.detach(), labels, self._model_config()))
+        self.record_metrics(*modality_means(losses.detach(), labels, self._model_config()))
         return losses.sum() / (num_items_in_batch if num_items_in_batch is not None else max(labels.numel(), 1))
 
     def _model_config(self) -> VideoLaVITConfig:
@@ -60,7 +57,7 @@ class LanguageModelTrainer(VideoLaVITTrainer):
 
 def modality_means(
     losses: torch.Tensor, labels: torch.LongTensor, config: VideoLaVITConfig
-) -> dict[str, torch.Tensor]:
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """
     Means of the losses of text, visual and motion tokens; a start and an end token count as what they enclose.
 
@@ -70,12 +67,14 @@ def modality_means(
         config ([`VideoLaVITConfig`]): Gives the layout of the vocabulary.
 
     Returns:
-        `dict[str, torch.Tensor]`: `loss_text`, `loss_visual` and `loss_motion`, NaN for a modality without tokens.
+        `tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]`: `loss_text`, `loss_visual` and `loss_motion`, NaN for a
+        modality without tokens, and the number of tokens of each.
     """
     is_text = labels < config.image_start_token_id
     is_motion = labels >= config.motion_start_token_id
     masks = {"loss_text": is_text, "loss_visual": ~is_text & ~is_motion, "loss_motion": is_motion}
-    return {name: losses[mask].mean() for name, mask in masks.items()}
+    means = {name: losses[mask].mean() for name, mask in masks.items()}
+    return means, {name: mask.sum() for name, mask in masks.items()}
 
 
 def freeze_tokenizers(model: nn.Module, train_merger: bool = True) -> None:

@@ -31,6 +31,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from transformers.utils import logging
 
 from training.arguments import VideoLaVITTrainingArguments
+from training.model_card import write_model_card
 
 
 logger = logging.get_logger(__name__)
@@ -55,25 +56,34 @@ class VideoLaVITTrainer(Trainer):
 
     def __init__(self, *args, metric_names: Sequence[str] = (), **kwargs):
         self.metric_names = tuple(metric_names)
-        self._metric_records: dict[str, list[torch.Tensor]] = {}
+        self._metric_records: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         super().__init__(*args, **kwargs)
 
-    def record_metrics(self, metrics: dict[str, torch.Tensor]) -> None:
-        """Notes scalars for the next line of the log; a NaN counts as absent."""
+    def record_metrics(self, metrics: dict[str, torch.Tensor], counts: dict[str, torch.Tensor] | None = None) -> None:
+        """
+        Notes scalars for the next line of the log.
+
+        Args:
+            metrics (`dict[str, torch.Tensor]`): Scalars by name.
+            counts (`dict[str, torch.Tensor]`, *optional*): What each is the mean of, such as a number of tokens: the weight
+                it has in the mean that is logged. By default all weigh the same.
+        """
         for name, value in metrics.items():
-            self._metric_records.setdefault(name, []).append(value.detach().float().reshape(()))
+            value = value.detach().float().reshape(())
+            count = counts[name].to(value) if counts is not None else torch.ones_like(value)
+            sums, total = self._metric_records.get(name, (0.0, 0.0))
+            self._metric_records[name] = (sums + torch.where(count > 0, value * count, 0.0), total + count)
 
     def _pop_metrics(self, prefix: str = "") -> dict[str, float]:
         """Means of what all processes have recorded since the last call. All processes call it together."""
-        sums = {name: torch.stack(values) for name, values in self._metric_records.items()}
+        record = {name: (float(sums), float(total)) for name, (sums, total) in self._metric_records.items()}
         self._metric_records = {}
-        sums = {name: (float(values.nansum()), int((~values.isnan()).sum())) for name, values in sums.items()}
-        gathered = gather_object([sums]) if self.accelerator.num_processes > 1 else [sums]
+        records = gather_object([record]) if self.accelerator.num_processes > 1 else [record]
         metrics = {}
-        for name in sorted({name for record in gathered for name in record}):
-            totals, counts = zip(*(record.get(name, (0.0, 0)) for record in gathered))
-            if sum(counts) > 0:
-                metrics[prefix + name] = sum(totals) / sum(counts)
+        for name in sorted({name for record in records for name in record}):
+            sums, totals = zip(*(record.get(name, (0.0, 0.0)) for record in records))
+            if sum(totals) > 0:
+                metrics[prefix + name] = sum(sums) / sum(totals)
         return metrics
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -207,6 +217,8 @@ def train_and_save(
     save: Callable[[Path], None] | None = None,
     tags: Sequence[str] = (),
     base_model: str | None = None,
+    description: str = "",
+    usage: str = "",
 ) -> None:
     """
     Trains, evaluates, and saves the model with its card.
@@ -218,6 +230,8 @@ def train_and_save(
             default the trainer's `save_model`, on all.
         tags (`Sequence[str]`, *optional*): Tags of the model card.
         base_model (`str`, *optional*): What was tuned.
+        description (`str`, *optional*): What the model card says of the model, in Markdown.
+        usage (`str`, *optional*): Python code that loads and uses the model, for its card; `{model}` stands for its name.
     """
     args = trainer.args
     result = trainer.train(resume_from_checkpoint=checkpoint)
@@ -239,11 +253,7 @@ def train_and_save(
         save_at_once(folder, save)
     trainer.accelerator.wait_for_everyone()
     trainer.save_state()
-    trainer.create_model_card(
-        tags=["video-lavit", *tags],
-        dataset_tags=args.dataset_name,
-        dataset=args.dataset_name,
-        finetuned_from=base_model,
-    )
+    if args.should_save:
+        write_model_card(trainer, tags, base_model, description, usage)
     if args.push_to_hub:
         trainer.push_to_hub()
