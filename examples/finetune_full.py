@@ -62,10 +62,11 @@ class ModelArguments:
     )
 
 
+ARGUMENTS = (ModelArguments, ConversationArguments, VideoLaVITTrainingArguments)
+
+
 def main(args: list[str] | None = None):
-    model_args, data_args, training_args = parse_arguments(
-        [ModelArguments, ConversationArguments, VideoLaVITTrainingArguments], args, description=__doc__
-    )
+    model_args, data_args, training_args = parse_arguments(ARGUMENTS, args, description=__doc__)
     checkpoint = prepare_run(training_args)
 
     processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)

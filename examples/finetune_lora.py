@@ -65,6 +65,9 @@ class ModelArguments:
     )
 
 
+ARGUMENTS = (ModelArguments, ConversationArguments, VideoLaVITTrainingArguments)
+
+
 def build_lora_config(model_args: ModelArguments) -> LoraConfig:
     """Adapters on all linear layers of the language model; the merger and the projector are trained in full."""
     modules_to_save = ["merger", "multi_modal_projector"]
@@ -81,9 +84,7 @@ def build_lora_config(model_args: ModelArguments) -> LoraConfig:
 
 
 def main(args: list[str] | None = None):
-    model_args, data_args, training_args = parse_arguments(
-        [ModelArguments, ConversationArguments, VideoLaVITTrainingArguments], args, description=__doc__
-    )
+    model_args, data_args, training_args = parse_arguments(ARGUMENTS, args, description=__doc__)
     checkpoint = prepare_run(training_args)
 
     processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)

@@ -1,0 +1,193 @@
+"""What the trainer of the training programs adds to transformers' own."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+
+class Regression(nn.Module):
+    """Two linear layers that learn a linear map; a metric that is the number of the sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 8)
+        self.second = nn.Linear(8, 1)
+
+    def forward(self, x, y, number):
+        loss = nn.functional.mse_loss(self.second(self.first(x))[:, 0], y)
+        return {"loss": loss, "number": number.float().mean()}
+
+
+class Samples(torch.utils.data.Dataset):
+    def __init__(self, size=12):
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.randn(size, 4, generator=generator)
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        return {"x": self.x[index], "y": self.x[index].sum(), "number": torch.tensor(index)}
+
+
+def make_trainer(output_dir, callbacks=(), **kwargs):
+    from training.arguments import VideoLaVITTrainingArguments
+    from training.trainer import VideoLaVITTrainer, prepare_run
+
+    settings = {"max_steps": 6, "logging_steps": 1, "save_steps": 2, "learning_rate": 0.1, "weight_decay": 0.1}
+    settings |= {"per_device_train_batch_size": 2, "use_cpu": True, "disable_tqdm": True} | kwargs
+    args = VideoLaVITTrainingArguments(output_dir=str(output_dir), **settings)
+    checkpoint = prepare_run(args)
+    trainer = VideoLaVITTrainer(
+        Regression(),
+        args,
+        train_dataset=Samples(),
+        eval_dataset=Samples(),
+        metric_names=["number"],
+        callbacks=list(callbacks),
+    )
+    return trainer, checkpoint
+
+
+def losses(trainer):
+    return [log["loss"] for log in trainer.state.log_history if "loss" in log]
+
+
+def test_metrics_of_the_output_are_logged_as_means_since_the_last_log(tmp_path):
+    trainer, _ = make_trainer(tmp_path, logging_steps=6)
+    trainer.train()
+    # Six steps of two samples are one epoch: each of the numbers 0 ... 11 once.
+    (log,) = [log for log in trainer.state.log_history if "loss" in log]
+    assert log["number"] == pytest.approx(5.5)
+
+
+def test_counts_weigh_metrics_and_absent_ones_do_not_count(tmp_path):
+    trainer, _ = make_trainer(tmp_path)
+    nan, one, three = torch.tensor(float("nan")), torch.tensor(1), torch.tensor(3)
+    trainer.record_metrics({"a": torch.tensor(2.0), "b": nan}, {"a": one, "b": torch.tensor(0)})
+    trainer.record_metrics({"a": torch.tensor(6.0), "b": nan}, {"a": three, "b": torch.tensor(0)})
+    assert trainer._pop_metrics() == {"a": 5.0}
+    assert trainer._pop_metrics() == {}
+
+
+def test_evaluation_logs_the_training_loss_and_the_metrics(tmp_path):
+    trainer, _ = make_trainer(tmp_path)
+    metrics = trainer.evaluate()
+    with torch.no_grad():
+        samples = Samples()
+        expected = nn.functional.mse_loss(trainer.model.second(trainer.model.first(samples.x))[:, 0], samples.x.sum(1))
+    assert metrics["eval_loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert metrics["eval_number"] == pytest.approx(5.5, rel=0.2)
+
+
+def test_learning_rates_of_groups_follow_the_names_and_keep_the_weight_decay(tmp_path):
+    trainer, _ = make_trainer(tmp_path, learning_rates={"first": 0.01, "bias": 0.02})
+    optimizer = trainer.create_optimizer()
+    rates = {
+        name: (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        for name, other in trainer.model.named_parameters()
+        if other is parameter
+    }
+    assert rates == {
+        "first.weight": (0.01, 0.1),
+        "first.bias": (0.01, 0.0),
+        "second.weight": (0.1, 0.1),
+        "second.bias": (0.02, 0.0),
+    }
+
+
+def test_a_run_goes_on_from_its_last_complete_checkpoint_to_the_same_losses(tmp_path):
+    uninterrupted, checkpoint = make_trainer(tmp_path / "a", num_train_epochs=2, max_steps=10)
+    assert checkpoint is None
+    uninterrupted.train()
+
+    from transformers import TrainerCallback
+
+    class Interrupt(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 5:
+                raise KeyboardInterrupt
+
+    interrupted, _ = make_trainer(tmp_path / "b", [Interrupt()], max_steps=10)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.train()
+    # What a run leaves that is killed while it saves.
+    incomplete = tmp_path / "b" / "checkpoint-5"
+    incomplete.mkdir()
+    (incomplete / "trainer_state.json").write_text("{")
+
+    resumed, checkpoint = make_trainer(tmp_path / "b", max_steps=10)
+    assert checkpoint == str(tmp_path / "b" / "checkpoint-4") and not incomplete.exists()
+    resumed.train(resume_from_checkpoint=checkpoint)
+    assert losses(resumed) == losses(uninterrupted)
+    for name, weight in uninterrupted.model.state_dict().items():
+        assert torch.equal(weight, resumed.model.state_dict()[name])
+
+
+def test_old_checkpoints_go_only_when_the_new_one_is_complete(tmp_path, monkeypatch):
+    from training import trainer as trainer_module
+
+    seen = []
+    rotate = trainer_module.rotate_checkpoints
+
+    def checked_rotate(**kwargs):
+        complete = sorted(path.parent.name for path in tmp_path.glob("checkpoint-*/complete"))
+        seen.append(complete)
+        rotate(**kwargs)
+
+    monkeypatch.setattr(trainer_module, "rotate_checkpoints", checked_rotate)
+    trainer, _ = make_trainer(tmp_path, save_total_limit=1)
+    trainer.train()
+    assert seen == [["checkpoint-2"], ["checkpoint-2", "checkpoint-4"], ["checkpoint-4", "checkpoint-6"]]
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-6"]
+
+
+def test_checkpoints_can_be_named_or_ignored(tmp_path):
+    trainer, _ = make_trainer(tmp_path)
+    trainer.train()
+    named = str(tmp_path / "checkpoint-2")
+    assert make_trainer(tmp_path, resume_from_checkpoint=named)[1] == named
+    with pytest.raises(ValueError, match="checkpoint-3"):
+        make_trainer(tmp_path, resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert make_trainer(tmp_path, overwrite_checkpoints=True)[1] is None
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_final_model_is_moved_into_place_when_it_is_whole(tmp_path):
+    from training.trainer import save_at_once
+
+    def save(folder):
+        (folder / "config.json").write_text("{}")
+        (folder / "part").mkdir()
+        (folder / "part" / "weights").write_text("new")
+
+    def fail(folder):
+        (folder / "config.json").write_text("half")
+        raise OSError("disk full")
+
+    save_at_once(tmp_path, save)
+    with pytest.raises(OSError, match="disk full"):
+        save_at_once(tmp_path, fail)
+    assert (tmp_path / "config.json").read_text() == "{}" and (tmp_path / "part" / "weights").read_text() == "new"
+    save_at_once(tmp_path, save)
+    assert not (tmp_path / ".incomplete").exists()
+
+
+def test_train_and_save_writes_model_metrics_and_card(tmp_path):
+    from huggingface_hub import ModelCard
+    from training.trainer import train_and_save
+
+    trainer, checkpoint = make_trainer(tmp_path, dataset_name="made-up", eval_strategy="steps", eval_steps=3)
+    train_and_save(trainer, checkpoint, tags=["test"], description="A linear map.", usage='load("{model}")')
+    assert (tmp_path / "model.safetensors").exists() and not (tmp_path / ".incomplete").exists()
+    assert json.loads((tmp_path / "train_results.json").read_text())["train_loss"] > 0
+    assert json.loads((tmp_path / "eval_results.json").read_text())["eval_loss"] > 0
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.tags == ["video-lavit", "test"] and card.data.datasets == "made-up"
+    assert "A linear map." in card.text and f'load("{tmp_path.name}")' in card.text
+    assert "6 optimizer steps" in card.text and "| learning_rate | 0.1 |" in card.text
+    assert "| Training Loss | Epoch | Step | Validation Loss |" in card.text
