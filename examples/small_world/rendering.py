@@ -165,7 +165,10 @@ class _Object:
         return brightness[..., None] * self._colour, inside_shape(self._described.shape, x, y)
 
 
-def _check_frame_size(frame_size: tuple[int, int]) -> None:
+def check_frame_size(frame_size: tuple[int, int]) -> None:
+    """Raises a ValueError if frames of this height and width can't show the objects, or can't be encoded."""
+    if frame_size[0] % 2 or frame_size[1] % 2:
+        raise ValueError(f"`frame_size` must be an even height and width, not {frame_size}.")
     if min(frame_size) < MIN_FRAME_SIZE:
         raise ValueError(f"`frame_size` must be at least {MIN_FRAME_SIZE} pixels in each direction, not {frame_size}.")
 
@@ -188,7 +191,7 @@ def render_scene(
     Raises:
         ValueError: If frames are too small, or more of them are asked for than the scene has.
     """
-    _check_frame_size(frame_size)
+    check_frame_size(frame_size)
     available = CLIP_LENGTH * scene.num_clips
     num_frames = available if num_frames is None else num_frames
     if not 1 <= num_frames <= available:

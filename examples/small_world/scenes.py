@@ -189,7 +189,7 @@ def sample_scene(
     num_objects: tuple[int, int] = (1, 3),
     num_clips: int = 1,
     frame_size: tuple[int, int] = (128, 128),
-    camera_motion: bool = True,
+    still: bool = False,
 ) -> Scene:
     """
     The scene with a number, which depends on the arguments alone.
@@ -209,7 +209,8 @@ def sample_scene(
             and shapes.
         num_clips (`int`, defaults to 1): Clips of 24 frames.
         frame_size (`tuple[int, int]`, defaults to `(128, 128)`): Height and width, of which only the ratio matters.
-        camera_motion (`bool`, defaults to `True`): Whether the camera may move.
+        still (`bool`, defaults to `False`): Whether nothing moves: what a still image shows, whose held-out combinations
+            are those of colour and shape alone.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -228,11 +229,11 @@ def sample_scene(
     generator = np.random.default_rng([seed, SPLITS.index(split), index])
     half_frame = np.array(frame_size[::-1]) / min(frame_size) / 2
     number = int(generator.integers(fewest, most + 1))
-    moving = camera_motion and num_clips == 1 and generator.random() < MOVING_CAMERA_PROBABILITY
+    moving = not still and num_clips == 1 and generator.random() < MOVING_CAMERA_PROBABILITY
     camera = str(generator.choice(CAMERA_MOTIONS[1:])) if moving else "still"
     pattern, colour = str(generator.choice(BACKGROUND_PATTERNS)), str(generator.choice(BACKGROUND_COLOURS))
     while True:
-        objects = [_sample_object(generator, split, single=number == 1, still=moving) for _ in range(number)]
+        objects = [_sample_object(generator, split, single=number == 1, still=still or moving) for _ in range(number)]
         if len({described.shape for described in objects}) < number:
             continue
         if len({described.colour for described in objects}) < number:
@@ -240,6 +241,8 @@ def sample_scene(
         positions = _sample_positions(generator, objects, half_frame)
         if positions is not None:
             break
+    if still:
+        num_clips = 1
     objects = [
         _sample_later_motions(generator, split, described, position, half_frame, num_clips, single=number == 1)
         for described, position in zip(objects, positions)
