@@ -28,10 +28,10 @@ OBJECT_RGB = {
     "red": (222, 38, 38),
     "green": (40, 176, 58),
     "blue": (42, 74, 228),
-    "yellow": (244, 226, 48),
+    "yellow": (240, 234, 48),
     "magenta": (224, 48, 206),
     "cyan": (46, 212, 222),
-    "orange": (246, 138, 24),
+    "orange": (246, 130, 22),
     "white": (246, 246, 246),
 }
 BACKGROUND_RGB = {
@@ -133,13 +133,15 @@ class _Background:
         if self._pattern == "gradient":
             tone = np.sin(2.2 * (x * self._axis[0] + y * self._axis[1]))
         elif self._pattern == "striped":
-            tone = np.clip(np.sin(u * phase) * 5, -1, 1)
+            # Nothing would tell motion along straight stripes.
+            tone = np.clip(np.sin((u + 0.02 * np.sin(v * 24)) * phase) * 5, -1, 1)
         elif self._pattern == "checkered":
             tone = np.clip(np.sin(u * phase) * np.sin(v * phase) * 8, -1, 1)
         else:
             tone = np.clip(3 * (self._clouds(x * 7, y * 7) + 0.5 * self._clouds(x * 14 + 9, y * 14)) - 2.25, -1, 1)
-        # Without grain, nothing would tell motion along stripes, or in a gradient.
-        brightness = 1 + BACKGROUND_CONTRAST * tone + GRAIN_CONTRAST * (2 * self._grain(x * 28, y * 28) - 1)
+        # Nor in a gradient without grain.
+        grain = self._grain(x * 28, y * 28) + self._grain(x * 11, y * 11) - 1
+        brightness = 1 + BACKGROUND_CONTRAST * tone + GRAIN_CONTRAST * grain
         return brightness[..., None] * self._colour
 
 
