@@ -41,6 +41,10 @@ class VideoLaVITTrainingArguments(TrainingArguments):
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Remove what the model's forward does not take from the samples."}
     )
+    # An incomplete batch at the end of an epoch would differ with the number of processes.
+    dataloader_drop_last: bool = field(
+        default=True, metadata={"help": "Leave out the last batch of an epoch if it is not complete."}
+    )
     # Transformers calls it `max_steps`, diffusers `max_train_steps`.
     max_steps: int = HfArg(
         default=-1,

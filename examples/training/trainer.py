@@ -26,7 +26,8 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
-from transformers import Trainer, set_seed
+from transformers import Trainer, TrainerCallback, TrainerState, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
 from transformers.utils import logging
 
@@ -40,6 +41,17 @@ logger = logging.get_logger(__name__)
 COMPLETE_MARK = "complete"
 # Where a final model is written before it is moved into the output folder.
 INCOMPLETE = ".incomplete"
+
+
+class DatasetEpochCallback(TrainerCallback):
+    """
+    Tells the training data of each epoch: accelerate's data loaders do so in one process, but in several they tell the
+    sampler only.
+    """
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        if hasattr(train_dataloader.dataset, "set_epoch"):
+            train_dataloader.dataset.set_epoch(int(state.epoch))
 
 
 class VideoLaVITTrainer(Trainer):
@@ -58,6 +70,7 @@ class VideoLaVITTrainer(Trainer):
         self.metric_names = tuple(metric_names)
         self._metric_records: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         super().__init__(*args, **kwargs)
+        self.add_callback(DatasetEpochCallback())
 
     def record_metrics(self, metrics: dict[str, torch.Tensor], counts: dict[str, torch.Tensor] | None = None) -> None:
         """
@@ -85,6 +98,21 @@ class VideoLaVITTrainer(Trainer):
             if sum(totals) > 0:
                 metrics[prefix + name] = sum(sums) / sum(totals)
         return metrics
+
+    def get_train_dataloader(self):
+        batch_size = self.args.train_batch_size * self.args.world_size
+        if self.args.dataloader_drop_last and len(self.train_dataset) < batch_size:
+            raise ValueError(
+                f"The training data make {len(self.train_dataset)} items, fewer than the {batch_size} of one batch of all "
+                "processes. Lower `per_device_train_batch_size`."
+            )
+        return super().get_train_dataloader()
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        dataloader = super().get_eval_dataloader(eval_dataset)
+        self.args.dataloader_drop_last = drop_last
+        return dataloader
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
@@ -234,8 +262,14 @@ def train_and_save(
         usage (`str`, *optional*): Python code that loads and uses the model, for its card; `{model}` stands for its name.
     """
     args = trainer.args
-    result = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_metrics("train", result.metrics)
+    is_finished = checkpoint is not None and _is_finished(checkpoint, args)
+    if is_finished:
+        # The run ended between its last checkpoint and its final model: a step more would be one too many.
+        trainer._load_from_checkpoint(checkpoint)
+        trainer.state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
+    else:
+        result = trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.save_metrics("train", result.metrics)
     if trainer.eval_dataset is not None:
         trainer.save_metrics("eval", trainer.evaluate())
 
@@ -246,7 +280,10 @@ def train_and_save(
         if args.should_save:
             shutil.rmtree(temporary, ignore_errors=True)
         trainer.accelerator.wait_for_everyone()
-        trainer.save_model(str(temporary), _internal_call=True)
+        if is_finished:
+            trainer._save(str(temporary))
+        else:
+            trainer.save_model(str(temporary), _internal_call=True)
         if args.should_save:
             move_into_place(temporary, folder)
     elif args.should_save:
@@ -257,3 +294,8 @@ def train_and_save(
         write_model_card(trainer, tags, base_model, description, usage)
     if args.push_to_hub:
         trainer.push_to_hub()
+
+
+def _is_finished(checkpoint: str, args: VideoLaVITTrainingArguments) -> bool:
+    state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
+    return state.global_step >= (args.max_steps if args.max_steps > 0 else state.max_steps)

@@ -1,12 +1,10 @@
 """Documents of the pre-training, their packing, and the loss on what is packed."""
 
-import io
-
 import datasets
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from token_samples import make_samples
 
 
 MAX_LENGTH = 600
@@ -20,37 +18,9 @@ def small():
     return build_language_model()
 
 
-def make_sample(model, generator, kind, text="a red circle moves to the left"):
-    """A row of a token shard, whose visual codes are those of its keyframe, as tokenize_dataset.py makes it."""
-    from transformers_videolavit import VideoLaVITImageProcessor
-
-    num_clips = {"text": 0, "image": 1, "video": 2}[kind]
-    keyframes, visual_codes = [], []
-    for _ in range(num_clips):
-        pixels = generator.integers(0, 256, (224, 224, 3), dtype=np.uint8)
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, format="PNG")
-        keyframes.append(buffer.getvalue())
-        pixel_values = VideoLaVITImageProcessor()(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
-        with torch.no_grad():
-            visual_codes.append(model.model.keyframe_tokenizer.encode(pixel_values)[0].tolist())
-    motion_codes = generator.integers(0, 256, (num_clips, 135)).tolist() if kind == "video" else []
-    num_tokens = sum(len(codes) + 2 for codes in [*visual_codes, *motion_codes])
-    return {
-        "kind": kind,
-        "text": text,
-        "visual_codes": visual_codes,
-        "motion_codes": motion_codes,
-        "keyframes": keyframes,
-        "num_tokens": num_tokens,
-    }
-
-
 @pytest.fixture(scope="module")
 def samples(small):
-    generator = np.random.default_rng(0)
-    kinds = ["text", "image", "video", "image", "text", "video"]
-    return [make_sample(small[0], generator, kind, f"sample {index} of {kind}") for index, kind in enumerate(kinds)]
+    return make_samples(small[0], ["text", "image", "video", "image", "text", "video"])
 
 
 def make_builder(small, **kwargs):

@@ -191,3 +191,20 @@ def test_train_and_save_writes_model_metrics_and_card(tmp_path):
     assert "A linear map." in card.text and f'load("{tmp_path.name}")' in card.text
     assert "6 optimizer steps" in card.text and "| learning_rate | 0.1 |" in card.text
     assert "| Training Loss | Epoch | Step | Validation Loss |" in card.text
+
+
+def test_a_run_that_ended_before_its_final_model_is_not_trained_further(tmp_path):
+    from training.trainer import train_and_save
+
+    trainer, checkpoint = make_trainer(tmp_path)
+    train_and_save(trainer, checkpoint)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").unlink()
+    again, checkpoint = make_trainer(tmp_path)
+    assert checkpoint == str(tmp_path / "checkpoint-6")
+    train_and_save(again, checkpoint)
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+    assert losses(again) == losses(trainer) and again.state.global_step == 6
+    longer, checkpoint = make_trainer(tmp_path, max_steps=8)
+    train_and_save(longer, checkpoint)
+    assert len(losses(longer)) == 8
