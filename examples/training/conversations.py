@@ -21,6 +21,7 @@ import datasets
 import numpy as np
 import torch
 from transformers import ProcessorMixin
+from transformers.image_utils import load_image
 from transformers.utils import logging
 
 from training.packing import IGNORED_LABEL, VIDEO_INPUTS, Document
@@ -130,7 +131,7 @@ class ConversationDataset(torch.utils.data.Dataset):
 
     def _make_document(self, messages: list[dict]) -> Document:
         inputs = self.processor.apply_chat_template(
-            [_without_none(messages)],
+            [_load_images(messages)],
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
@@ -149,14 +150,16 @@ class ConversationDataset(torch.utils.data.Dataset):
         return document
 
 
-def _without_none(messages: list[dict]) -> list[dict]:
-    """Messages without the empty fields that a table has where the blocks of a message differ."""
-    return [
-        {
-            **message,
-            "content": [
-                {key: value for key, value in block.items() if value is not None} for block in message["content"]
-            ],
-        }
-        for message in messages
-    ]
+def _load_images(messages: list[dict]) -> list[dict]:
+    """Messages with opened images, and without the empty fields that a table has where the blocks of a message differ."""
+    loaded = []
+    for message in messages:
+        blocks = [{key: value for key, value in block.items() if value is not None} for block in message["content"]]
+        blocks = [
+            {"type": "image", "image": load_image(block["path"])}
+            if "path" in block and block["type"] == "image"
+            else block
+            for block in blocks
+        ]
+        loaded.append({**message, "content": blocks})
+    return loaded

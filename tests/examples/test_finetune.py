@@ -1,0 +1,220 @@
+"""Stage 3: instruction tuning, in full and by adapters."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from training_runs import kill_when, logged, run, start
+
+from transformers_videolavit import VideoLaVITForCausalLM
+
+
+VIDEO = Path(__file__).parents[2] / "examples" / "media" / "big_buck_bunny.mp4"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The small random model, saved, and conversations about images and videos in the published layouts."""
+    from small_random_model import build_language_model
+
+    folder = tmp_path_factory.mktemp("small")
+    model, processor = build_language_model()
+    model.save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    generator = np.random.default_rng(0)
+    conversations = []
+    for index in range(4):
+        Image.fromarray(generator.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+        turns = [
+            ("human", f"<image>\nWhat is {index}?"),
+            ("gpt", f"It is {index}."),
+            ("human", "Sure?"),
+            ("gpt", "Yes."),
+        ]
+        turns = [{"from": role, "value": text} for role, text in turns]
+        conversations.append({"id": str(index), "image": f"{index}.png", "conversations": turns})
+    text = [{"from": "human", "value": "Who are you?"}, {"from": "gpt", "value": "A model."}]
+    conversations.append({"id": "text", "conversations": text})
+    (folder / "images.json").write_text(json.dumps(conversations))
+    videos = [{"q": "What moves?", "a": "A rabbit.", "video_id": VIDEO.stem}]
+    (folder / "videos.json").write_text(json.dumps(videos))
+    sets = [
+        {"format": "llava", "path": str(folder / "images.json"), "media_root": str(folder)},
+        {"format": "video_chatgpt", "path": str(folder / "videos.json"), "media_root": str(VIDEO.parent)},
+    ]
+    return folder, model, processor, sets
+
+
+def arguments(small, output_dir, **kwargs):
+    settings = {"max_steps": 4, "per_device_train_batch_size": 2, "learning_rate": 1e-3, "max_length": 2000}
+    settings |= {"logging_steps": 1, "save_steps": 2, "lr_scheduler_type": "constant", "disable_tqdm": True}
+    settings |= {"conversations": json.dumps(small[3])} | kwargs
+    args = ["--model_name_or_path", small[0] / "model", "--output_dir", output_dir, "--use_cpu"]
+    return [str(arg) for arg in [*args, *(item for name, value in settings.items() for item in (f"--{name}", value))]]
+
+
+def make_dataset(small, **kwargs):
+    from training.conversations import ConversationDataset, load_conversations
+
+    return ConversationDataset(load_conversations(small[3]), small[2], **{"max_length": 2000} | kwargs)
+
+
+def test_labels_are_the_assistants_turns_only(small):
+    dataset = make_dataset(small)
+    tokenizer = small[2].tokenizer
+    expected = ["It is 0. \\n </s> Yes. \\n </s>", "A model. \\n </s>", "A rabbit. \\n </s>"]
+    for index, text in zip((0, 4, 5), expected):
+        (document,) = dataset[index]
+        labels = [label for label in document.labels if label != -100]
+        assert tokenizer.decode(labels) == text
+        learned = [token for token, label in zip(document.input_ids, document.labels) if label != -100]
+        assert learned == labels
+
+
+def test_visuals_of_a_conversation_come_with_its_document(small):
+    dataset = make_dataset(small)
+    config = small[1].config
+    (image,), (text,), (video,) = dataset[0], dataset[4], dataset[5]
+    assert len(image.images) == 1 and image.input_ids.count(config.image_token_id) == config.num_image_tokens
+    assert not text.images and not text.videos
+    (inputs,) = video.videos
+    num_clips = int(inputs["num_clips"].sum())
+    assert video.input_ids.count(config.video_token_id) == num_clips * config.num_clip_tokens
+
+
+def test_the_loss_of_a_batch_is_that_of_transformers_own_trainer(small):
+    """The collator's flattened batch without label indices is what a plain `Trainer` gives the model."""
+    from training.packing import FlatteningCollator
+
+    model, rows = small[1], [make_dataset(small)[index] for index in range(6)]
+    batch = FlatteningCollator(model.config, only_label_logits=False)(rows)
+    with torch.no_grad():
+        together = model(**batch)
+        losses, counts = [], []
+        for row in rows:
+            alone = FlatteningCollator(model.config, only_label_logits=False)([row])
+            losses.append(model(**alone).loss)
+            counts.append((alone["labels"] != -100).sum())
+    counts = torch.stack(counts)
+    expected = (torch.stack(losses) * counts).sum() / counts.sum()
+    torch.testing.assert_close(together.loss, expected, rtol=0, atol=1e-5)
+
+
+def test_transformers_own_trainer_takes_dataset_and_collator_as_they_are(small, tmp_path):
+    from training.packing import FlatteningCollator
+    from transformers import Trainer, TrainingArguments
+
+    model = VideoLaVITForCausalLM.from_pretrained(small[0] / "model")
+    args = TrainingArguments(
+        tmp_path, max_steps=2, use_cpu=True, per_device_train_batch_size=2, remove_unused_columns=False
+    )
+    collator = FlatteningCollator(model.config, only_label_logits=False)
+    Trainer(model, args, train_dataset=make_dataset(small), data_collator=collator).train()
+    assert not torch.equal(model.lm_head.weight, small[1].lm_head.weight)
+
+
+def test_a_conversation_without_its_image_is_replaced_and_named(small, tmp_path, caplog):
+    conversations = json.loads((small[0] / "images.json").read_text())
+    conversations[1]["image"] = "missing.png"
+    (tmp_path / "images.json").write_text(json.dumps(conversations))
+    sets = [{"format": "llava", "path": str(tmp_path / "images.json"), "media_root": str(small[0])}]
+    dataset = make_dataset((*small[:3], sets))
+    from transformers.utils import logging
+
+    logging.enable_propagation()
+    (document,), (again,) = dataset[1], dataset[1]
+    assert document.input_ids == again.input_ids
+    assert "Conversation 1 is left out" in caplog.text and "missing.png" in caplog.text
+
+
+def test_when_nothing_can_be_read_the_reason_is_given(small, tmp_path):
+    sets = [{**small[3][0], "media_root": str(tmp_path / "nowhere")}]
+    conversations = json.loads((small[0] / "images.json").read_text())[:4]
+    (tmp_path / "images.json").write_text(json.dumps(conversations))
+    dataset = make_dataset((*small[:3], [{**sets[0], "path": str(tmp_path / "images.json")}]))
+    with pytest.raises(ValueError, match="cannot be read"):
+        dataset[0]
+
+
+def test_an_unknown_format_is_refused(small):
+    from training.conversations import load_conversations
+
+    with pytest.raises(ValueError, match="'alpaca'"):
+        load_conversations([{"format": "alpaca", "path": "a.json"}])
+
+
+def test_what_does_not_fit_is_cut_off_after_the_visuals(small):
+    (whole,) = make_dataset(small)[0]
+    length = len(whole.input_ids) - 5
+    (cut,) = make_dataset(small, max_length=length)[0]
+    assert cut.input_ids == whole.input_ids[:length]
+
+
+def test_full_tuning_trains_language_model_merger_and_projector(small, tmp_path):
+    from finetune_full import main
+
+    main(arguments(small, tmp_path, max_steps=2))
+    trained = VideoLaVITForCausalLM.from_pretrained(tmp_path).state_dict()
+    changed = {name for name, tensor in small[1].state_dict().items() if not torch.equal(tensor, trained[name])}
+    expected = {
+        name
+        for name, _ in small[1].named_parameters()
+        if name.startswith(("model.language_model.", "lm_head.", "model.multi_modal_projector.")) or ".merger." in name
+    }
+    assert changed == expected
+
+
+def test_full_tuning_learns_the_answers_by_heart(small, tmp_path):
+    from finetune_full import main
+
+    images_only = json.dumps(small[3][:1])
+    settings = {"max_steps": 40, "per_device_train_batch_size": 5, "learning_rate": 5e-3, "save_steps": 1000}
+    main(arguments(small, tmp_path, conversations=images_only, **settings))
+    losses = logged(tmp_path)
+    assert losses[-1] < losses[0] / 10
+
+
+def test_adapters_are_trained_merged_and_equal_the_merged_model(small, tmp_path):
+    import finetune_lora
+    import merge_lora
+    from peft import PeftModel
+
+    args = arguments(small, tmp_path / "lora", max_steps=3, lora_rank=4, learning_rate=1e-2)
+    finetune_lora.main([*args, "--learning_rates", '{"merger|multi_modal_projector": 1e-3}'])
+    size = (tmp_path / "lora" / "adapter_model.safetensors").stat().st_size
+    assert size < (small[0] / "model" / "model.safetensors").stat().st_size / 2
+    merge = ["--adapter", str(tmp_path / "lora"), "--output_dir", str(tmp_path / "merged"), "--dtype", "float32"]
+    merge_lora.main(merge)
+
+    base = VideoLaVITForCausalLM.from_pretrained(small[0] / "model")
+    adapted = PeftModel.from_pretrained(base, tmp_path / "lora").eval()
+    merged = VideoLaVITForCausalLM.from_pretrained(tmp_path / "merged")
+    inputs = small[2](text=["<image>\nWhat?"], images=[Image.open(small[0] / "0.png")], return_tensors="pt")
+    with torch.no_grad():
+        logits = [model(**inputs).logits for model in (adapted, merged, small[1])]
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-4)
+    assert (logits[1] - logits[2]).abs().max() > 1e-2
+    unchanged = ("quantizer", "vision_model", "selector", "motion_tokenizer", "embed_tokens", "lm_head")
+    state = merged.state_dict()
+    for name, tensor in small[1].state_dict().items():
+        if any(part in name for part in unchanged):
+            assert torch.equal(tensor, state[name]), name
+    assert not torch.equal(merged.model.multi_modal_projector.weight, small[1].model.multi_modal_projector.weight)
+
+
+@pytest.mark.parametrize("program", ["finetune_full", "finetune_lora"])
+def test_a_killed_run_resumes_to_exactly_the_same_losses(small, tmp_path, program):
+    run(program, *arguments(small, tmp_path / "a"))
+    kill_when(start(program, *arguments(small, tmp_path / "b")), tmp_path / "b" / "checkpoint-2" / "complete")
+    run(program, *arguments(small, tmp_path / "b"))
+    assert logged(tmp_path / "b") == logged(tmp_path / "a")
+
+
+def test_two_processes_give_the_loss_curve_of_one(small, tmp_path):
+    run("finetune_lora", *arguments(small, tmp_path / "one"))
+    args = arguments(small, tmp_path / "two", per_device_train_batch_size=1)
+    run("finetune_lora", *args, num_processes=2)
+    np.testing.assert_allclose(logged(tmp_path / "two"), logged(tmp_path / "one"), rtol=0, atol=1e-4)
