@@ -81,17 +81,22 @@ def compare(description: SceneDescription, frames: np.ndarray) -> dict[str, bool
     """
     (described,) = description.objects
     (motion,) = described.motions
-    found = measure_video(frames)
-    names = {"translation": ["direction", "speed"], "rotation": ["rotation"], "growth": ["growth"], "still": []}
-    right = {"camera": measure_camera(frames).motion == description.camera}
-    if not found:
-        return right | dict.fromkeys(["colour", "shape", "size", "motion kind", *names[motion.kind]], False)
-    measured = found[0]
-    right |= {name: getattr(measured, name) == getattr(described, name) for name in ("colour", "shape", "size")}
-    right["motion kind"] = measured.motion.kind == motion.kind
-    for name in names[motion.kind]:
-        attribute = "speed" if name == "speed" else "direction"
-        right[name] = getattr(measured.motion, attribute) == getattr(motion, attribute)
+    objects = measure_video(frames)
+    # Nothing is right about an object that is not found.
+    measured = objects[0] if objects else None
+    found = measured is not None
+    right = {
+        "camera": measure_camera(frames).motion == description.camera,
+        "colour": found and measured.colour == described.colour,
+        "shape": found and measured.shape == described.shape,
+        "size": found and measured.size == described.size,
+        "motion kind": found and measured.motion.kind == motion.kind,
+    }
+    if motion.kind != "still":
+        name = "direction" if motion.kind == "translation" else motion.kind
+        right[name] = found and measured.motion.direction == motion.direction
+    if motion.kind == "translation":
+        right["speed"] = found and measured.motion.speed == motion.speed
     return right
 
 

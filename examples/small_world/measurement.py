@@ -402,7 +402,7 @@ def _measure_object(colour: str, alpha: np.ndarray, rgb: np.ndarray, camera: Cam
     scale = features.std(axis=0)
     best = int(np.argmin(np.sum(((features - mean) / scale) ** 2, axis=1)))
     shape = names[best]
-    radius = start_radius / np.sqrt(areas[best]) / unit
+    radius = float(start_radius / np.sqrt(areas[best]) / unit)
     rotation = 0.0
     if shape in ANGULAR_SHAPES and np.count_nonzero(usable) >= 4:
         order = _SHAPE_SYMMETRY[shape]

@@ -17,6 +17,7 @@ What there is in the small world: objects that move over a background, in front 
 Lengths are shares of a frame's shorter side, x points right and y down, and the origin is the centre of the first frame.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -230,8 +231,8 @@ def sample_scene(
     half_frame = np.array(frame_size[::-1]) / min(frame_size) / 2
     number = int(generator.integers(fewest, most + 1))
     moving = not still and num_clips == 1 and generator.random() < MOVING_CAMERA_PROBABILITY
-    camera = str(generator.choice(CAMERA_MOTIONS[1:])) if moving else "still"
-    pattern, colour = str(generator.choice(BACKGROUND_PATTERNS)), str(generator.choice(BACKGROUND_COLOURS))
+    camera = _choose(generator, CAMERA_MOTIONS[1:]) if moving else "still"
+    pattern, colour = _choose(generator, BACKGROUND_PATTERNS), _choose(generator, BACKGROUND_COLOURS)
     while True:
         objects = [_sample_object(generator, split, single=number == 1, still=still or moving) for _ in range(number)]
         if len({described.shape for described in objects}) < number:
@@ -254,8 +255,15 @@ def sample_scene(
     )
 
 
+def _choose(generator: np.random.Generator, names: Sequence[str], probabilities: Sequence[float] | None = None) -> str:
+    # `Generator.choice` makes an array of the names each time, which takes longer than all the rest.
+    if probabilities is None:
+        return names[generator.integers(len(names))]
+    return names[int(np.searchsorted(np.cumsum(probabilities[:-1]), generator.random(), side="right"))]
+
+
 def _sample_object(generator: np.random.Generator, split: Split, single: bool, still: bool) -> ObjectDescription:
-    colour = str(generator.choice(COLOURS))
+    colour = _choose(generator, COLOURS)
     motion = Motion("still") if still else _sample_motion(generator, single)
     # Colour and direction come first, so that each is as frequent as the others in every split.
     held_out = {HELD_OUT_SHAPE_OF_COLOUR[colour]}
@@ -267,23 +275,23 @@ def _sample_object(generator: np.random.Generator, split: Split, single: bool, s
     if not shapes:
         return _sample_object(generator, split, single, still)
     return ObjectDescription(
-        shape=str(generator.choice(shapes)),
+        shape=_choose(generator, shapes),
         colour=colour,
-        size=str(generator.choice(list(SIZES))),
-        texture=str(generator.choice(TEXTURES)),
+        size=_choose(generator, list(SIZES)),
+        texture=_choose(generator, TEXTURES),
         motions=(motion,),
     )
 
 
 def _sample_motion(generator: np.random.Generator, single: bool) -> Motion:
-    kind = str(generator.choice(list(MOTION_KINDS), p=list(MOTION_KINDS.values())))
+    kind = _choose(generator, list(MOTION_KINDS), list(MOTION_KINDS.values()))
     if kind == "translation":
         speeds = list(SPEEDS) if single else ["slow", "medium"]
-        return Motion(kind, str(generator.choice(list(DIRECTIONS))), str(generator.choice(speeds)))
+        return Motion(kind, _choose(generator, list(DIRECTIONS)), _choose(generator, speeds))
     if kind == "rotation":
-        return Motion(kind, str(generator.choice(["clockwise", "counterclockwise"])))
+        return Motion(kind, _choose(generator, ["clockwise", "counterclockwise"]))
     if kind == "growth":
-        return Motion(kind, str(generator.choice(["grows", "shrinks"])))
+        return Motion(kind, _choose(generator, ["grows", "shrinks"]))
     return Motion(kind)
 
 
