@@ -215,9 +215,10 @@ def _blur(images: np.ndarray, sigma: float) -> np.ndarray:
         padding = [(radius, radius) if index == axis else (0, 0) for index in range(images.ndim)]
         padded = np.pad(images, padding, mode="edge")
         size = images.shape[axis]
-        images = sum(
-            weight * padded.take(range(shift, shift + size), axis=axis) for shift, weight in enumerate(weights)
-        )
+        windows = [padded[(slice(None),) * axis + (slice(shift, shift + size),)] for shift in range(len(weights))]
+        images = weights[radius] * windows[radius]
+        for shift in range(radius):
+            images += weights[shift] * (windows[shift] + windows[-1 - shift])
     return images
 
 
@@ -267,7 +268,7 @@ def _hue(rgb: np.ndarray) -> np.ndarray:
 _HUES = {name: float(_hue(np.array(rgb, dtype=np.float32))) for name, rgb in OBJECT_RGB.items() if name != "white"}
 
 
-def _hue_distance(hue: np.ndarray, other: float) -> np.ndarray:
+def _hue_distance(hue: np.ndarray | float, other: float) -> np.ndarray:
     return np.abs((hue - other + 180) % 360 - 180)
 
 
@@ -277,9 +278,13 @@ def _segment(smooth: np.ndarray, num_objects: int) -> list[tuple[str, np.ndarray
     lightness = smooth.min(axis=-1)
     # The light parts of a pattern come close to white.
     background_chroma, background_lightness = np.median(chroma), np.quantile(lightness, 0.85)
-    hue = _hue(smooth)
+    # Only what is saturated has a hue.
+    saturated = chroma - background_chroma > 12
+    hue = np.full(chroma.shape, np.nan, dtype=np.float32)
+    hue[saturated] = _hue(smooth[saturated])
     names = list(_HUES)
-    nearest = np.argmin([_hue_distance(hue, _HUES[name]) for name in names], axis=0)
+    nearest = np.full(chroma.shape, -1, dtype=np.int8)
+    nearest[saturated] = np.argmin([_hue_distance(hue[saturated], _HUES[name]) for name in names], axis=0)
     candidates = []
     for name in OBJECT_RGB:
         if name == "white":
@@ -467,7 +472,7 @@ def _measure_camera(smooth: np.ndarray, occupied: np.ndarray) -> CameraMeasureme
         return CameraMeasurement("still", (0.0, 0.0), 0.0)
     # Places without any texture must not decide: a little ridge keeps the solution at rest there.
     normal = columns.T.astype(np.float64) @ columns
-    ridge = 1e-4 * np.trace(normal) * np.eye(3)
+    ridge = (1e-4 * np.trace(normal) + 1e-9) * np.eye(3)
     shift_x, shift_y, log_zoom = np.linalg.solve(normal + ridge, columns.T.astype(np.float64) @ change)
     velocity = -np.array([shift_x, shift_y])
     motion = "still"

@@ -196,8 +196,9 @@ def sample_scene(
     The scene with a number, which depends on the arguments alone.
 
     In the first clip of a scene, neither the place of an object nor anything else that the first frame shows depends on
-    how it is going to move, except that circles and rings don't rotate, and that of several objects none is fast. An
-    object could move from its place in every direction without leaving the frame.
+    how it is going to move: from its place, an object could move in every direction without leaving the frame. The
+    exceptions are that circles and rings don't rotate, that of several objects none is fast, and that one of eight
+    directions is held out for most shapes.
 
     The camera moves in one fifth of the scenes of one clip, and all objects are still then. In the later clips of longer
     scenes, every object goes on from where it has arrived.
