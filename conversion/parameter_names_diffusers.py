@@ -92,7 +92,7 @@ def convert_video_3d_unet(
         if part not in parts:
             raise ValueError(f"`{name}` is neither of the motion encoder nor of the U-Net.")
         parts[part][rest] = tensor
-    motion_encoder = _convert(parts["motion_encoder"], motion_encoder_names(_count_layers(parts["motion_encoder"])))
+    motion_encoder = _convert(parts["motion_encoder"], motion_encoder_names(count_layers(parts["motion_encoder"])))
     return motion_encoder, parts["unet"]
 
 
@@ -100,7 +100,7 @@ def revert_video_3d_unet(
     motion_encoder: dict[str, torch.Tensor], unet: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """The inverse of [`convert_video_3d_unet`]."""
-    motion_encoder = _revert(motion_encoder, motion_encoder_names(_count_layers(motion_encoder)))
+    motion_encoder = _revert(motion_encoder, motion_encoder_names(count_layers(motion_encoder)))
     state_dict = {f"motion_encoder.{name}": tensor for name, tensor in motion_encoder.items()}
     return state_dict | {f"unet.{name}": tensor for name, tensor in unet.items()}
 
@@ -121,7 +121,7 @@ def convert_keyframe_token_decoder(
     Raises:
         ValueError: If a name is unknown or missing.
     """
-    converted = _convert(state_dict, keyframe_token_decoder_names(_count_layers(state_dict)))
+    converted = _convert(state_dict, keyframe_token_decoder_names(count_layers(state_dict)))
     return {"codebook": codebook} | converted
 
 
@@ -130,7 +130,7 @@ def revert_keyframe_token_decoder(
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """The inverse of [`convert_keyframe_token_decoder`]: the original weights and the codebook."""
     weights = {name: tensor for name, tensor in state_dict.items() if name != "codebook"}
-    return _revert(weights, keyframe_token_decoder_names(_count_layers(weights))), state_dict["codebook"]
+    return _revert(weights, keyframe_token_decoder_names(count_layers(weights))), state_dict["codebook"]
 
 
 def _linear(old: str, new: str) -> dict[str, tuple[str, ...]]:
@@ -144,7 +144,7 @@ def _norms_and_mlp(old: str, new: str) -> dict[str, tuple[str, ...]]:
     return names
 
 
-def _count_layers(state_dict: dict[str, torch.Tensor]) -> int:
+def count_layers(state_dict: dict[str, torch.Tensor]) -> int:
     """Number of blocks, in `blocks.<i>.` or `transformer_blocks.<i>.`."""
     return len({name.split(".")[1] for name in state_dict if name.split(".")[0].endswith("blocks")})
 

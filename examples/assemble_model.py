@@ -43,6 +43,7 @@ from transformers_videolavit import (
     VideoLaVITProcessor,
     VideoLaVITVideoProcessor,
     build_videolavit_tokenizer,
+    save_remote_code,
 )
 
 
@@ -186,6 +187,7 @@ def main(args: list[str] | None = None):
     def save(folder: Path) -> None:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
+        save_remote_code(folder)
 
     save_at_once(arguments.output_dir, save)
 

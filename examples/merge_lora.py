@@ -25,7 +25,7 @@ from peft import PeftConfig, PeftModel
 from training.trainer import save_at_once
 from transformers import AutoModelForCausalLM, AutoProcessor
 
-import transformers_videolavit  # noqa: F401
+from transformers_videolavit import save_remote_code
 
 
 def main(args: list[str] | None = None):
@@ -51,6 +51,7 @@ def main(args: list[str] | None = None):
     def save(folder: Path) -> None:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
+        save_remote_code(folder)
 
     save_at_once(arguments.output_dir, save)
 

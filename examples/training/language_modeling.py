@@ -13,6 +13,8 @@
 # limitations under the License.
 """Next-token objectives of pre-training and instruction tuning, and which parameters they train."""
 
+import os
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -20,7 +22,7 @@ from transformers.utils import ModelOutput
 
 from training.packing import IGNORED_LABEL
 from training.trainer import VideoLaVITTrainer
-from transformers_videolavit import VideoLaVITConfig
+from transformers_videolavit import VideoLaVITConfig, save_remote_code
 
 
 class LanguageModelTrainer(VideoLaVITTrainer):
@@ -28,6 +30,12 @@ class LanguageModelTrainer(VideoLaVITTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, compute_loss_func=self.next_token_loss, **kwargs)
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, state_dict)
+        # Adapters have no configuration of a model.
+        if self.args.should_save and os.path.isfile(os.path.join(output_dir, "config.json")):
+            save_remote_code(output_dir)
 
     def next_token_loss(
         self, outputs: ModelOutput, labels: torch.LongTensor, num_items_in_batch: torch.Tensor | int | None = None

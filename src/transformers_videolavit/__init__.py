@@ -39,6 +39,7 @@ from .modeling_videolavit_keyframe_tokenizer import VideoLaVITKeyframeTokenizer
 from .modeling_videolavit_motion_tokenizer import VideoLaVITMotionTokenizer
 from .modeling_videolavit_vision import VideoLaVITVisionModel
 from .processing_videolavit import VideoLaVITProcessor
+from .remote_code import save_remote_code
 from .tokenization_videolavit import build_videolavit_tokenizer
 from .video_decoding import VideoDecodingError
 from .video_processing_videolavit import VideoLaVITVideoProcessor
@@ -61,6 +62,7 @@ __all__ = [
     "VideoLaVITVisionConfig",
     "VideoLaVITVisionModel",
     "build_videolavit_tokenizer",
+    "save_remote_code",
 ]
 
 for model_class in (
