@@ -274,12 +274,13 @@ def _hue_distance(hue: np.ndarray | float, other: float) -> np.ndarray:
 
 def _segment(smooth: np.ndarray, num_objects: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """The name, the silhouettes (float, 0 to 1) and the colour of the objects that fill most pixels, the largest first."""
-    chroma = smooth.max(axis=-1) - smooth.min(axis=-1)
-    lightness = smooth.min(axis=-1)
+    red, green, blue = np.moveaxis(smooth, -1, 0)
+    brightest, lightness = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    chroma = brightest - lightness
     # The light parts of a pattern come close to white.
     background_chroma, background_lightness = np.median(chroma), np.quantile(lightness, 0.85)
     # Only what is saturated has a hue.
-    saturated = chroma - background_chroma > 12
+    saturated = chroma - background_chroma > 24
     hue = np.full(chroma.shape, np.nan, dtype=np.float32)
     hue[saturated] = _hue(smooth[saturated])
     names = list(_HUES)
@@ -288,7 +289,7 @@ def _segment(smooth: np.ndarray, num_objects: int) -> list[tuple[str, np.ndarray
     candidates = []
     for name in OBJECT_RGB:
         if name == "white":
-            score, mine, least = lightness - background_lightness, chroma < 0.35 * smooth.max(axis=-1), 60
+            score, mine, least = lightness - background_lightness, chroma < 0.35 * brightest, 60
         else:
             score, mine, least = chroma - background_chroma, nearest == names.index(name), 50
         seeds = mine & (score > least)

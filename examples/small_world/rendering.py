@@ -295,7 +295,8 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float = FPS) -
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         stream.thread_count = 1
         if has_h264:
-            stream.options = {"crf": "12", "preset": "veryfast"}
+            # x264's assembly code makes a file that differs a little every now and then, depending on what memory held.
+            stream.options = {"crf": "12", "preset": "veryfast", "x264-params": "no-asm=1"}
         else:
             stream.bit_rate = 8_000_000
         for frame in frames:
