@@ -30,7 +30,6 @@ import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 from original_checkpoint import TensorInfo, describe_tensors, read_tensors
 from parameter_names_diffusers import (
-    CODEBOOK_NAME,
     count_layers,
     keyframe_token_decoder_names,
     motion_encoder_names,

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Reads the tensors of checkpoint files one at a time: pickles, which are memory-mapped, and safetensors, whole or in shards."""
 
+import gc
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -115,6 +116,8 @@ def read_tensors(path: Path, names: Iterable[str]) -> Iterator[tuple[str, torch.
     for name in names:
         if tensors is None or read > WINDOW_SIZE:
             tensors, read = None, 0
+            # Loading leaves reference cycles, which would keep the last mapping.
+            gc.collect()
             tensors = _load_pickle(path)
         read += tensors[name].nbytes
         yield name, tensors[name]

@@ -33,6 +33,7 @@ from parameter_names_transformers import IGNORED_ORIGINAL_NAMES, INITIAL_CLUSTER
 from sharded_safetensors import Source
 from torch import nn
 from transformers import GenerationConfig, LlamaConfig, PreTrainedModel
+from transformers.core_model_loading import dot_natural_key
 
 from diffusers_videolavit import (
     KeyframeTokenDecoder,
@@ -105,9 +106,17 @@ class ModelPlan:
         return "diffusion_pytorch_model.safetensors" if isinstance(self.model, ModelMixin) else "model.safetensors"
 
     def parameters(self, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
-        """The parameters on `meta`, in the type to write them in; by default each in the type it is stored in."""
+        """
+        The parameters on `meta`, in the type to write them in; by default each in the type it is stored in. They are in the order
+        in which the model's library fills its files.
+        """
         parameters = {}
-        for name, tensor in self.model.state_dict().items():
+        state_dict = self.model.state_dict()
+        names = (
+            sorted(state_dict, key=dot_natural_key) if isinstance(self.model, PreTrainedModel) else list(state_dict)
+        )
+        for name in names:
+            tensor = state_dict[name]
             stored = self.infos[name].dtype if name in self.infos else tensor.dtype
             target = dtype if dtype is not None and stored.is_floating_point else stored
             parameters[name] = torch.empty(tensor.shape, dtype=target, device="meta")
@@ -121,7 +130,8 @@ class ModelPlan:
             return
         dtype = dtype if dtype is not None else next(iter(self.parameters().values())).dtype
         model.config.architectures = [type(model).__name__]
-        model.config.dtype = str(dtype).removeprefix("torch.")
+        for config in (model.config, *(getattr(model.config, name) for name in model.config.sub_configs)):
+            config.dtype = str(dtype).removeprefix("torch.")
         model.config.save_pretrained(self.folder)
         if model.can_generate():
             model.generation_config.save_pretrained(self.folder)
