@@ -156,6 +156,8 @@ def pack_left(keep_mask: torch.BoolTensor) -> tuple[torch.LongTensor, torch.Bool
 class VideoLaVITModel(VideoLaVITPreTrainedModel):
     config: VideoLaVITConfig
     base_model_prefix = "model"
+    # Which code is the nearest is a matter of small differences: no quantization, and no half precision of few digits.
+    _keep_in_fp32_modules = ["keyframe_tokenizer", "motion_tokenizer", "multi_modal_projector"]
 
     def __init__(self, config: VideoLaVITConfig):
         super().__init__(config)
@@ -491,6 +493,8 @@ class VideoLaVITModel(VideoLaVITPreTrainedModel):
 class VideoLaVITForCausalLM(VideoLaVITPreTrainedModel, VideoLaVITGenerationMixin, GenerationMixin):
     config: VideoLaVITConfig
     base_model_prefix = "model"
+    # The base model's, by the names from here: a quantizer compares from the start of a name.
+    _keep_in_fp32_modules = ["model.keyframe_tokenizer", "model.motion_tokenizer", "model.multi_modal_projector"]
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
 
