@@ -1,0 +1,371 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Readers of the data that the training programs take: tables of videos, images and texts, WebDataset tars, data sets of the Hub, and the
+published conversations of LLaVA-1.5 and Video-ChatGPT.
+"""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+
+KINDS = ("video", "image", "text")
+# Names that published tables give their columns, in the order in which they are looked for.
+MEDIA_COLUMNS = ("path", "video", "image", "file", "file_name", "video_path", "image_path", "mp4", "jpg")
+TEXT_COLUMNS = ("caption", "name", "text", "txt", "raw_content", "content")
+ID_COLUMNS = ("videoid", "id", "key", "__key__")
+MEDIA_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".gif", ".jpg", ".jpeg", ".png", ".webp")
+READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
+
+
+@dataclass
+class Item:
+    """
+    One sample, not read yet.
+
+    Args:
+        id (`str`): Its name.
+        kind (`str`): `"video"`, `"image"` or `"text"`.
+        text (`str`): Caption or text, empty if there is none.
+        media (`str` or `bytes`, *optional*): The video or image: a path, or what a file of it holds.
+        source (`str`): Where it comes from.
+    """
+
+    id: str
+    kind: str
+    text: str
+    media: str | bytes | None
+    source: str
+
+
+@dataclass
+class InputSpec:
+    """
+    A set of samples.
+
+    Args:
+        path (`str`): A table (CSV, TSV, JSON lines, Parquet), a text file, a tar of WebDataset, a pattern of such files, or a data
+            set of the Hub.
+        kind (`str`): `"video"`, `"image"` or `"text"`.
+        media_root (`str`, *optional*): Folder that the paths of the media are relative to; by default the table's.
+        media_column (`str`, *optional*): Column with the media's paths; by default the first of `MEDIA_COLUMNS`, or WebVid's
+            `page_dir` and `videoid`.
+        text_column (`str`, *optional*): Column with the texts; by default the first of `TEXT_COLUMNS`.
+        id_column (`str`, *optional*): Column with the names; by default the first of `ID_COLUMNS`, else the row's number.
+        split (`str`, defaults to `"train"`): Split of a data set of the Hub.
+        config_name (`str`, *optional*): Configuration of a data set of the Hub.
+
+    Raises:
+        ValueError: If `kind` is unknown.
+    """
+
+    path: str
+    kind: str
+    media_root: str | None = None
+    media_column: str | None = None
+    text_column: str | None = None
+    id_column: str | None = None
+    split: str = "train"
+    config_name: str | None = None
+    files: list[Path] = field(init=False)
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"`kind` of {self.path!r} must be one of {KINDS}, not {self.kind!r}.")
+        path = Path(self.path)
+        self.files = (
+            [path] if path.is_file() else sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+        )
+
+
+@dataclass
+class Unit:
+    """Samples that are worked on, and written, together. Its name and its samples are the same in every run."""
+
+    name: str
+    items: list[Item]
+
+
+def read_units(spec: InputSpec, name: str, unit_size: int, is_wanted=lambda name: True) -> Iterator[Unit]:
+    """
+    Cuts a set into units, in an order that never changes.
+
+    Args:
+        spec ([`InputSpec`]): The set.
+        name (`str`): What the units' names start with.
+        unit_size (`int`): Samples of a unit; of WebDataset a tar is a unit.
+        is_wanted (`Callable[[str], bool]`): Whether a unit of this name is to be read; the others are passed over.
+
+    Returns:
+        `Iterator[Unit]`: Those that are wanted.
+
+    Raises:
+        ValueError: If there is no such file or column.
+    """
+    if spec.files and all(file.suffix == ".tar" for file in spec.files):
+        for index, file in enumerate(spec.files):
+            unit_name = f"{name}-{index:06d}"
+            if is_wanted(unit_name):
+                yield Unit(unit_name, list(read_webdataset(file, spec)))
+        return
+    table = _open_table(spec)
+    columns = _find_columns(spec, table)
+    if isinstance(table, datasets.Dataset):
+        for index in range(0, len(table), unit_size):
+            unit_name = f"{name}-{index // unit_size:06d}"
+            if is_wanted(unit_name):
+                rows = table.select(range(index, min(index + unit_size, len(table))))
+                yield Unit(
+                    unit_name, [_make_item(spec, columns, index + row, value) for row, value in enumerate(rows)]
+                )
+        return
+    rows, index = [], 0
+    for number, row in enumerate(table):
+        rows.append((number, row))
+        if len(rows) == unit_size:
+            yield from _stream_unit(spec, columns, f"{name}-{index:06d}", rows, is_wanted)
+            rows, index = [], index + 1
+    if rows:
+        yield from _stream_unit(spec, columns, f"{name}-{index:06d}", rows, is_wanted)
+
+
+def count_samples(spec: InputSpec) -> int | None:
+    """Number of samples of a set, or `None` where only reading it all would tell."""
+    if spec.files and all(file.suffix == ".tar" for file in spec.files):
+        return None
+    table = _open_table(spec)
+    return len(table) if isinstance(table, datasets.Dataset) else None
+
+
+def _stream_unit(spec, columns, name, rows, is_wanted) -> Iterator[Unit]:
+    if is_wanted(name):
+        yield Unit(name, [_make_item(spec, columns, number, row) for number, row in rows])
+
+
+def _open_table(spec: InputSpec) -> datasets.Dataset | datasets.IterableDataset:
+    if not spec.files:
+        if Path(spec.path).suffix in READERS or "*" in spec.path:
+            raise ValueError(f"There is no file {spec.path!r}.")
+        table = datasets.load_dataset(spec.path, spec.config_name, split=spec.split, streaming=True)
+    else:
+        suffixes = {file.suffix for file in spec.files}
+        if len(suffixes) != 1 or not suffixes <= READERS.keys():
+            raise ValueError(
+                f"{spec.path!r} must be files of one kind of {sorted([*READERS, '.tar'])}, not {sorted(suffixes)}."
+            )
+        suffix = suffixes.pop()
+        kwargs = {"delimiter": "\t"} if suffix == ".tsv" else {}
+        table = datasets.load_dataset(
+            READERS[suffix], data_files=[str(file) for file in spec.files], split="train", **kwargs
+        )
+    features = table.features or {}
+    for column, feature in features.items():
+        # Files are opened by the workers, which take the blame for a broken one.
+        if isinstance(feature, (datasets.Image, datasets.Video)):
+            table = table.cast_column(column, type(feature)(decode=False))
+    return table
+
+
+def _find_columns(spec: InputSpec, table) -> dict[str, str | None]:
+    names = list(table.features) if table.features is not None else list(next(iter(table)))
+    found = {}
+    for role, given, known in (
+        ("media", spec.media_column, MEDIA_COLUMNS if spec.kind != "text" else ()),
+        ("text", spec.text_column, TEXT_COLUMNS),
+        ("id", spec.id_column, ID_COLUMNS),
+    ):
+        if given is not None and given not in names:
+            raise ValueError(f"{spec.path!r} has no column {given!r}, but {names}.")
+        found[role] = given if given is not None else next((name for name in known if name in names), None)
+    is_webvid = {"page_dir", "videoid"} <= set(names)
+    if spec.kind != "text" and found["media"] is None and not is_webvid:
+        raise ValueError(
+            f"{spec.path!r} has none of the columns {MEDIA_COLUMNS}, but {names}: name it as `media_column`."
+        )
+    if spec.kind == "text" and found["text"] is None:
+        raise ValueError(
+            f"{spec.path!r} has none of the columns {TEXT_COLUMNS}, but {names}: name it as `text_column`."
+        )
+    return found
+
+
+def _make_item(spec: InputSpec, columns: dict[str, str | None], number: int, row: dict[str, Any]) -> Item:
+    text = row[columns["text"]] if columns["text"] is not None else None
+    name = row[columns["id"]] if columns["id"] is not None else number
+    source, media = f"{spec.path}:{number}", None
+    if spec.kind != "text":
+        media = row[columns["media"]] if columns["media"] is not None else f"{row['page_dir']}/{row['videoid']}.mp4"
+        if isinstance(media, dict):
+            media = media["bytes"] if media.get("bytes") is not None else media.get("path")
+        if isinstance(media, str) and "://" not in media:
+            root = (
+                spec.media_root if spec.media_root is not None else Path(spec.files[0]).parent if spec.files else "."
+            )
+            media = source = str(Path(root) / media)
+    return Item(str(name), spec.kind, str(text) if text is not None else "", media, source)
+
+
+def read_webdataset(path: Path, spec: InputSpec) -> Iterator[Item]:
+    """
+    Reads a tar of WebDataset: files of one name but for the ending are one sample; `.txt` is its text, or `.json` with one of
+    `TEXT_COLUMNS`.
+
+    Args:
+        path (`Path`): The tar.
+        spec ([`InputSpec`]): What it holds.
+    """
+    key, sample = None, {}
+    with tarfile.open(path) as tar:
+        for member in tar:
+            if not member.isfile():
+                continue
+            name, _, suffix = member.name.partition(".") if "/" not in member.name else _split(member.name)
+            if name != key and sample:
+                yield _make_tar_item(path, key, sample, spec)
+                sample = {}
+            key = name
+            sample[f".{suffix.lower()}"] = tar.extractfile(member).read()
+    if sample:
+        yield _make_tar_item(path, key, sample, spec)
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    folder, _, file = name.rpartition("/")
+    stem, dot, suffix = file.partition(".")
+    return f"{folder}/{stem}", dot, suffix
+
+
+def _make_tar_item(path: Path, key: str, sample: dict[str, bytes], spec: InputSpec) -> Item:
+    text = sample[".txt"].decode("utf-8", errors="replace") if ".txt" in sample else ""
+    if not text and ".json" in sample:
+        content = json.loads(sample[".json"])
+        column = spec.text_column or next((name for name in TEXT_COLUMNS if name in content), None)
+        text = str(content[column]) if column is not None else ""
+    media = next((sample[suffix] for suffix in MEDIA_SUFFIXES if suffix in sample), None)
+    return Item(key, spec.kind, text.strip(), media if spec.kind != "text" else None, f"{path}:{key}")
+
+
+# Conversations
+
+
+def load_llava_instruct(path: str, media_root: str | None = None) -> datasets.Dataset:
+    """
+    Loads LLaVA-1.5's 665k conversations as published: a JSON list of `id`, `image` if there is one, and `conversations` of `from`
+    (`human` or `gpt`) and `value`, in which `<image>` marks the image's place.
+
+    Args:
+        path (`str`): The JSON file.
+        media_root (`str`, *optional*): Folder of the images; by default the file's.
+
+    Returns:
+        `datasets.Dataset`: With the columns `id` and `messages`, as chat templates take them.
+
+    Raises:
+        ValueError: If a row has another form; it is named by its number.
+    """
+    root = Path(media_root) if media_root is not None else Path(path).parent
+    rows = []
+    for number, row in enumerate(json.loads(Path(path).read_text(encoding="utf-8"))):
+        try:
+            messages = []
+            for turn in row["conversations"]:
+                content = [_block("image", path=str(root / row["image"]))] * turn["value"].count("<image>")
+                text = turn["value"].replace("<image>", "").strip()
+                role = {"human": "user", "gpt": "assistant"}[turn["from"]]
+                messages.append({"role": role, "content": [*content, _block("text", text=text)]})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"Row {number} of {path!r} is no conversation: {error!r}.") from error
+        rows.append({"id": str(row.get("id", number)), "messages": messages})
+    return datasets.Dataset.from_list(rows)
+
+
+def load_video_chatgpt(path: str, media_root: str | None = None) -> datasets.Dataset:
+    """
+    Loads Video-ChatGPT's 100k questions and answers as published: a JSON list of `q`, `a` and `video_id`. The video is the
+    file of that name in `media_root`, whatever its ending.
+
+    Args:
+        path (`str`): The JSON file.
+        media_root (`str`, *optional*): Folder of the videos; by default the file's.
+
+    Returns:
+        `datasets.Dataset`: With the columns `id` and `messages`.
+
+    Raises:
+        ValueError: If a row has another form; it is named by its number.
+    """
+    root = Path(media_root) if media_root is not None else Path(path).parent
+    videos = {file.stem: str(file) for file in sorted(root.iterdir()) if file.suffix.lower() in MEDIA_SUFFIXES}
+    rows = []
+    for number, row in enumerate(json.loads(Path(path).read_text(encoding="utf-8"))):
+        try:
+            # A video that is missing is found out, and named, when it is to be read.
+            video = videos.get(row["video_id"], str(root / row["video_id"]))
+            question = [_block("video", path=video), _block("text", text=row["q"])]
+            answer = [_block("text", text=row["a"])]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"Row {number} of {path!r} is no question and answer: {error!r}.") from error
+        messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        rows.append({"id": str(row.get("id", number)), "messages": messages})
+    return datasets.Dataset.from_list(rows)
+
+
+def load_messages(path: str, media_root: str | None = None) -> datasets.Dataset:
+    """
+    Loads conversations that are in the form of chat templates already, from a table with a column `messages` or from the Hub.
+
+    Args:
+        path (`str`): A JSON or Parquet file, or a data set of the Hub.
+        media_root (`str`, *optional*): Folder that the paths of the media are relative to.
+
+    Returns:
+        `datasets.Dataset`: With the columns `id` and `messages`.
+
+    Raises:
+        ValueError: If there is no column `messages`.
+    """
+    reader = READERS.get(Path(path).suffix)
+    table = (
+        datasets.load_dataset(reader, data_files=path, split="train")
+        if reader
+        else datasets.load_dataset(path, split="train")
+    )
+    if "messages" not in table.column_names:
+        raise ValueError(f"{path!r} has no column `messages`, but {table.column_names}.")
+
+    def convert(row: dict, number: int) -> dict:
+        messages = []
+        for message in row["messages"]:
+            content = message["content"]
+            blocks = [_block("text", text=content)] if isinstance(content, str) else content
+            blocks = [_block(block["type"], block.get("text"), block.get("path")) for block in blocks]
+            for block in blocks:
+                if block["path"] is not None and media_root is not None:
+                    block["path"] = str(Path(media_root) / block["path"])
+            messages.append({"role": message["role"], "content": blocks})
+        return {"id": str(row.get("id", number)), "messages": messages}
+
+    rows = [convert(row, number) for number, row in enumerate(table)]
+    return datasets.Dataset.from_list(rows)
+
+
+def _block(kind: str, text: str | None = None, path: str | None = None) -> dict[str, str | None]:
+    """A part of a message. All have the same fields, so that a table can hold them."""
+    return {"type": kind, "text": text, "path": path}
