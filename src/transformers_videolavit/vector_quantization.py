@@ -80,7 +80,8 @@ class VectorQuantizer(nn.Module):
             if update_codebook and not self.is_initialized:
                 self._start_from_kmeans(flat_features)
             indices = self._find_nearest(flat_features)
-            quantized = self.codebook[indices].float().view(unit_features.shape)
+            # Detached: loading a checkpoint marks every parameter as one to be trained.
+            quantized = self.codebook.detach()[indices].float().view(unit_features.shape)
             commitment_loss = nn.functional.mse_loss(unit_features, quantized)
             if update_codebook:
                 self._update_codebook(flat_features, indices)
