@@ -12,99 +12,47 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-The EDM objective of the video detokenizer (Video-LaVIT, arXiv 2402.03161, Eq. 3; Karras et al., arXiv 2206.00364), with the
-preconditioning of Stable Video Diffusion: what a scheduler of prediction type `v_prediction` does at inference.
+The objective of the video detokenizer (Video-LaVIT, Eq. 3): EDM (Karras et al., https://arxiv.org/abs/2206.00364) with the
+preconditioning of Stable Video Diffusion, which is v-prediction with the data's deviation taken as 1.
 """
-
-from dataclasses import dataclass
 
 import torch
 
 
-@dataclass(frozen=True)
-class LogNormal:
+def sample_sigmas(batch_size: int, mean: float, std: float, device: torch.device) -> torch.Tensor:
+    """Noise levels whose logarithm is normal; published for the latents: mean 1.0, deviation 1.2."""
+    return torch.exp(mean + std * torch.randn(batch_size, device=device))
+
+
+def precondition(sigmas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """
-    Noise levels whose logarithm is normally distributed.
+    Scales that keep what goes into the network and what comes out of it of unit variance.
 
     Args:
-        mean (`float`): Mean of ln σ.
-        std (`float`): Standard deviation of ln σ.
-    """
-
-    mean: float
-    std: float
-
-    def __post_init__(self):
-        if not self.std >= 0:
-            raise ValueError(f"`std` of a noise distribution must not be negative, but is {self.std}.")
-
-    def level(self, normal: torch.Tensor) -> torch.Tensor:
-        """The noise level that belongs to a value drawn from the standard normal distribution."""
-        return (self.mean + self.std * normal).exp()
-
-
-@dataclass(frozen=True)
-class EDMScalings:
-    """
-    The preconditioning D(x; σ) = `c_skip` x + `c_out` F(`c_in` x; `c_noise`) of a denoiser D by a network F, for data of unit
-    variance. All are of the shape of σ.
-    """
-
-    c_skip: torch.Tensor
-    c_out: torch.Tensor
-    c_in: torch.Tensor
-    c_noise: torch.Tensor
-
-
-def edm_scalings(sigma: torch.Tensor) -> EDMScalings:
-    """
-    Stable Video Diffusion's preconditioning.
-
-    Args:
-        sigma (`torch.Tensor`): Noise levels, greater than 0.
-    """
-    variance = sigma.square() + 1
-    return EDMScalings(
-        c_skip=1 / variance, c_out=-sigma / variance.sqrt(), c_in=variance.rsqrt(), c_noise=sigma.log() / 4
-    )
-
-
-def expand_like(values: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
-    """One value for each sample of a batch, of shape (batch_size,), in as many dimensions as `sample` has."""
-    return values.reshape(-1, *[1] * (sample.ndim - 1))
-
-
-def denoise(model_output: torch.Tensor, noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """
-    The denoised estimate D(x; σ).
-
-    Args:
-        model_output (`torch.Tensor` of shape (batch_size, ...)): F(c_in x; c_noise).
-        noisy (`torch.Tensor` of shape (batch_size, ...)): x.
-        sigma (`torch.Tensor` of shape (batch_size,)): σ.
-    """
-    scalings = edm_scalings(expand_like(sigma, noisy))
-    return scalings.c_skip * noisy + scalings.c_out * model_output
-
-
-def edm_losses(
-    model_output: torch.Tensor, clean: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor
-) -> torch.Tensor:
-    """
-    The mean of λ(σ) (D(x; σ) - X₀)² of each sample, with x = X₀ + σ n and λ(σ) = (σ² + 1) / σ² (Eq. 3).
-
-    Since λ(σ) = 1 / c_out², this is the squared error of the network's own output; so it is computed, because at small σ the
-    difference of D and X₀ has few digits left.
-
-    Args:
-        model_output (`torch.Tensor` of shape (batch_size, ...)): F(c_in x; c_noise).
-        clean (`torch.Tensor` of shape (batch_size, ...)): X₀.
-        noise (`torch.Tensor` of shape (batch_size, ...)): n, of unit variance.
-        sigma (`torch.Tensor` of shape (batch_size,)): σ.
+        sigmas (`torch.Tensor` of shape (batch_size,)): Noise levels.
 
     Returns:
-        `torch.Tensor` of shape (batch_size,).
+        `tuple` of c_skip = 1 / (σ² + 1), c_out = −σ / √(σ² + 1), c_in = 1 / √(σ² + 1) and c_noise = ln σ / 4, each of shape
+        (batch_size,).
     """
-    level = expand_like(sigma, clean)
-    target = (noise - level * clean) / (level.square() + 1).sqrt()
-    return (model_output - target).square().flatten(1).mean(dim=1)
+    variance = sigmas.square() + 1
+    return 1 / variance, -sigmas / variance.sqrt(), 1 / variance.sqrt(), sigmas.log() / 4
+
+
+def edm_loss(denoised: torch.Tensor, latents: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+    """
+    Mean of λ(σ) ‖D(x; σ) − x₀‖², with λ = (σ² + 1) / σ².
+
+    Args:
+        denoised (`torch.Tensor` of shape (batch_size, ...)): The network's estimate of the latents.
+        latents (`torch.Tensor` of the same shape): The latents.
+        sigmas (`torch.Tensor` of shape (batch_size,)): Noise levels.
+    """
+    weights = (sigmas.square() + 1) / sigmas.square()
+    errors = (denoised.float() - latents.float()).square().flatten(1).mean(dim=1)
+    return (weights * errors).mean()
+
+
+def expand_as(values: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """Values of shape (batch_size,) with as many dimensions as a tensor has."""
+    return values.reshape(-1, *[1] * (tensor.ndim - 1))
