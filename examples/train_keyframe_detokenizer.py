@@ -1,0 +1,284 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Stage 1: trains the keyframe detokenizer, from visual tokens to an image (LaVIT, arXiv 2309.04669, Eq. 5).
+
+    accelerate launch examples/train_keyframe_detokenizer.py --config examples/configs/keyframe_detokenizer_tiny.yaml \\
+        --keyframe_tokenizer outputs/keyframe_tokenizer --vae outputs/keyframe_vae --train_images data/images \\
+        --output_dir outputs/keyframe_detokenizer
+
+    accelerate launch --config_file examples/accelerate_configs/ddp.yaml examples/train_keyframe_detokenizer.py \\
+        --config examples/configs/keyframe_detokenizer_full.yaml --train_images laion-aesthetics \\
+        --keyframe_tokenizer outputs/keyframe_tokenizer --stable_diffusion_xl stabilityai/stable-diffusion-xl-base-1.0
+
+Images need no captions: the frozen tokenizer makes the condition. The output is a pipeline with the moving average of the weights. Killed
+and started again with the same arguments, it goes on from its last checkpoint.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from torch.nn import functional as F
+from training.arguments import VideoLaVITTrainingArguments, parse_arguments
+from training.clips import ImageDataset, find_media
+from training.diffusion import MovingAverageTrainer, TrainedParts, encode_images
+from training.edm import expand_as
+from training.pictures import PictureCallback, contact_sheet, to_picture
+from training.trainer import prepare_run, train_and_save
+
+from diffusers_videolavit import KeyframeTokenDecoder, VideoLaVITKeyframePipeline
+from transformers_videolavit import VideoLaVITImageProcessor, VideoLaVITKeyframeTokenizer
+
+
+DESCRIPTION = """Video-LaVIT's keyframe detokenizer (arXiv 2402.03161, section 3.2; LaVIT, arXiv 2309.04669): a U-Net that makes an image from its
+visual tokens, which a decoder turns into what takes the place of SDXL's prompt embeddings."""
+USAGE = """import torch
+from diffusers_videolavit import VideoLaVITKeyframePipeline
+
+pipe = VideoLaVITKeyframePipeline.from_pretrained("{model}")
+visual_codes = torch.arange(20)  # of VideoLaVITKeyframeTokenizer.encode
+image = pipe(visual_codes).images[0]"""
+# The sampler of Stable Diffusion XL.
+SCHEDULER = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+
+
+@dataclass
+class ModelArguments:
+    keyframe_tokenizer: str = field(metadata={"help": "Folder or repository of the keyframe tokenizer."})
+    pipeline_name_or_path: str | None = field(default=None, metadata={"help": "A keyframe pipeline to train further."})
+    stable_diffusion_xl: str | None = field(
+        default=None, metadata={"help": "Repository of Stable Diffusion XL to start from."}
+    )
+    vae: str | None = field(default=None, metadata={"help": "The autoencoder of a new model."})
+    unet_config: dict | str | None = field(default=None, metadata={"help": "Sizes of a new U-Net, as JSON."})
+    token_decoder_config: dict | str | None = field(
+        default=None, metadata={"help": "Sizes of a new token decoder, as JSON."}
+    )
+    train_token_decoder: bool = field(
+        default=True, metadata={"help": "Whether the token decoder is trained with the U-Net."}
+    )
+
+    def __post_init__(self):
+        self.unet_config = json.loads(self.unet_config) if isinstance(self.unet_config, str) else self.unet_config
+        if isinstance(self.token_decoder_config, str):
+            self.token_decoder_config = json.loads(self.token_decoder_config)
+        sources = (self.pipeline_name_or_path, self.stable_diffusion_xl, self.vae)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError("Give one of `pipeline_name_or_path`, `stable_diffusion_xl` and `vae` to start from.")
+
+
+@dataclass
+class DataArguments:
+    train_images: list[str] = field(metadata={"help": "Folders, files or tables of images."})
+    eval_images: list[str] | None = field(default=None, metadata={"help": "The same, to evaluate on."})
+    height: int = field(default=1024, metadata={"help": "Height of the images."})
+    width: int = field(default=1024, metadata={"help": "Width of the images."})
+
+
+@dataclass
+class ObjectiveArguments:
+    condition_dropout: float = field(
+        default=0.1, metadata={"help": "How often the tokens are left out, for guidance: zeros take their place."}
+    )
+    ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the moving average of the weights; 0: none."})
+    sample_steps: int = field(default=10, metadata={"help": "Denoising steps of the pictures in evaluation."})
+
+
+ARGUMENTS = (ModelArguments, DataArguments, ObjectiveArguments, VideoLaVITTrainingArguments)
+
+
+class KeyframeDetokenizerForTraining(TrainedParts):
+    """
+    The keyframe U-Net and the token decoder, with the loss of their training.
+
+    Args:
+        pipe ([`VideoLaVITKeyframePipeline`]): Holds the models.
+        keyframe_tokenizer ([`VideoLaVITKeyframeTokenizer`]): Makes the tokens.
+        condition_dropout (`float`): How often the tokens are left out.
+    """
+
+    def __init__(
+        self,
+        pipe: VideoLaVITKeyframePipeline,
+        keyframe_tokenizer: VideoLaVITKeyframeTokenizer,
+        condition_dropout: float,
+    ):
+        super().__init__(
+            {"unet": pipe.unet, "token_decoder": pipe.token_decoder},
+            {"vae": pipe.vae, "keyframe_tokenizer": keyframe_tokenizer},
+        )
+        self.scheduler = DDPMScheduler.from_config(pipe.scheduler.config)
+        self.condition_dropout = condition_dropout
+
+    def forward(
+        self, image: torch.Tensor, pixel_values: torch.Tensor, original_size: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            image (`torch.Tensor` of shape (batch_size, 3, height, width)): Values from -1 to 1.
+            pixel_values (`torch.Tensor` of shape (batch_size, 3, size, size)): The image, as the tokenizer takes it.
+            original_size (`torch.Tensor` of shape (batch_size, 2)): Height and width before it was resized.
+
+        Returns:
+            `dict[str, torch.Tensor]`: The `loss`, ‖ε − ε_θ(z_t, t, x̂)‖², or its form for a scheduler that predicts
+            velocities.
+        """
+        vae = self.helper("vae")
+        latents = encode_images(vae, image) * vae.config.scaling_factor
+        prompt_embeds, pooled_prompt_embeds = self.encode_tokens(pixel_values)
+        keep = (torch.rand(len(image), device=image.device) >= self.condition_dropout).to(prompt_embeds)
+
+        noise = torch.randn_like(latents)
+        timesteps = torch.randint(self.scheduler.config.num_train_timesteps, (len(image),), device=image.device)
+        prediction = self.unet(
+            self.scheduler.add_noise(latents, noise, timesteps),
+            timesteps,
+            encoder_hidden_states=expand_as(keep, prompt_embeds) * prompt_embeds,
+            added_cond_kwargs={
+                "text_embeds": expand_as(keep, pooled_prompt_embeds) * pooled_prompt_embeds,
+                "time_ids": self.time_ids(original_size, image.shape[-2:]),
+            },
+        ).sample
+        if self.scheduler.config.prediction_type == "v_prediction":
+            target = self.scheduler.get_velocity(latents, noise, timesteps)
+        else:
+            target = noise
+        return {"loss": F.mse_loss(prediction.float(), target)}
+
+    def encode_tokens(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What takes the place of prompt embeddings and of the pooled one, from the tokens of images."""
+        codes = self.helper("keyframe_tokenizer").encode(pixel_values)
+        num_codes = torch.tensor([len(row) for row in codes], device=pixel_values.device)
+        padded = torch.nn.utils.rnn.pad_sequence(codes, batch_first=True)
+        mask = torch.arange(padded.shape[1], device=pixel_values.device) < num_codes[:, None]
+        return self.token_decoder(padded, attention_mask=mask, return_dict=False)
+
+    def time_ids(self, original_size: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """SDXL's conditions: original size, crop from (0, 0), target size."""
+        original_size = original_size.float()
+        target_size = torch.tensor(size, dtype=torch.float32, device=original_size.device).expand_as(original_size)
+        return torch.cat((original_size, torch.zeros_like(original_size), target_size), dim=1)
+
+
+def build_pipeline(
+    args: ModelArguments, keyframe_tokenizer: VideoLaVITKeyframeTokenizer
+) -> VideoLaVITKeyframePipeline:
+    """Loads the pipeline to train, or makes a new one."""
+    if args.pipeline_name_or_path is not None:
+        return VideoLaVITKeyframePipeline.from_pretrained(args.pipeline_name_or_path)
+    if args.stable_diffusion_xl is not None:
+        unet = UNet2DConditionModel.from_pretrained(args.stable_diffusion_xl, subfolder="unet")
+        vae = AutoencoderKL.from_pretrained(args.stable_diffusion_xl, subfolder="vae")
+        scheduler = DDIMScheduler.from_pretrained(args.stable_diffusion_xl, subfolder="scheduler")
+    else:
+        unet = UNet2DConditionModel(**(args.unet_config or {}))
+        vae = AutoencoderKL.from_pretrained(args.vae)
+        scheduler = DDIMScheduler(**SCHEDULER)
+    config = keyframe_tokenizer.config
+    sizes = {
+        "codebook_size": config.codebook_size,
+        "codebook_dim": config.codebook_dim,
+        "num_positions": config.vision_config.num_patches,
+        **(args.token_decoder_config or {}),
+    }
+    token_decoder = KeyframeTokenDecoder(**sizes)
+    # The codes mean what they mean in the tokenizer.
+    token_decoder.codebook.data.copy_(keyframe_tokenizer.quantizer.codebook.data)
+    return VideoLaVITKeyframePipeline(token_decoder, unet, vae, scheduler)
+
+
+def main(args: list[str] | None = None):
+    model_args, data_args, objective_args, training_args = parse_arguments(ARGUMENTS, args, description=__doc__)
+    checkpoint = prepare_run(training_args)
+
+    keyframe_tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(model_args.keyframe_tokenizer)
+    pipe = build_pipeline(model_args, keyframe_tokenizer)
+    model = KeyframeDetokenizerForTraining(pipe, keyframe_tokenizer, objective_args.condition_dropout)
+    model.token_decoder.requires_grad_(model_args.train_token_decoder)
+    image_size = keyframe_tokenizer.config.vision_config.image_size
+    image_processor = VideoLaVITImageProcessor(size={"height": image_size, "width": image_size})
+
+    def build_dataset(images: list[str]) -> ImageDataset:
+        size = (data_args.height, data_args.width)
+        return ImageDataset(find_media(images, "image"), image_processor, size, seed=training_args.seed)
+
+    eval_dataset = build_dataset(data_args.eval_images) if data_args.eval_images else None
+    trainer = MovingAverageTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=build_dataset(data_args.train_images),
+        eval_dataset=eval_dataset,
+        data_collator=collate,
+        ema_decay=objective_args.ema_decay,
+        callbacks=[
+            PictureCallback(lambda model: draw_samples(model, pipe, eval_dataset, objective_args.sample_steps))
+        ],
+    )
+
+    def save(folder: Path) -> None:
+        trainer.use_moving_average()
+        pipe.to("cpu").save_pretrained(folder)
+
+    train_and_save(
+        trainer,
+        checkpoint,
+        save,
+        tags=["diffusers", "text-to-image"],
+        base_model=model_args.pipeline_name_or_path or model_args.stable_diffusion_xl,
+        description=DESCRIPTION,
+        usage=USAGE,
+    )
+
+
+def collate(items: list[dict]) -> dict:
+    """A batch of images, as they are and as the tokenizer takes them."""
+    return {name: torch.stack([item[name] for item in items]) for name in ("image", "pixel_values", "original_size")}
+
+
+def draw_samples(
+    model: KeyframeDetokenizerForTraining,
+    pipe: VideoLaVITKeyframePipeline,
+    dataset: ImageDataset,
+    num_inference_steps: int,
+) -> dict:
+    """The first images of a set, above what the pipeline makes of their tokens."""
+    pipe.to(pipe.unet.device)
+    pipe.set_progress_bar_config(disable=True)
+    items = [dataset[index] for index in range(min(4, len(dataset)))]
+    tokenizer = model.helper("keyframe_tokenizer")
+    pixel_values = torch.stack([item["pixel_values"] for item in items])
+    images = pipe(
+        tokenizer.encode(pixel_values.to(pipe.unet.device)),
+        height=items[0]["image"].shape[-2],
+        width=items[0]["image"].shape[-1],
+        num_inference_steps=num_inference_steps,
+        generator=[torch.Generator().manual_seed(index) for index in range(len(items))],
+        output_type="pt",
+    ).images
+    originals = [to_picture(item["image"] / 2 + 0.5) for item in items]
+    return {"keyframes": contact_sheet([originals, [to_picture(image) for image in images]])}
+
+
+if __name__ == "__main__":
+    main()

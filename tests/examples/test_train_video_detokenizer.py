@@ -1,0 +1,227 @@
+"""Stage 1 of the video detokenizer."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+from training_media import write_videos
+from training_runs import kill_when, logged, run, start
+
+from diffusers_videolavit import VideoLaVITDetokenizerPipeline
+from transformers_videolavit import VideoLaVITMotionTokenizer, VideoLaVITMotionTokenizerConfig
+
+
+UNET = {
+    "block_out_channels": (32, 64),
+    "down_block_types": ("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+    "up_block_types": ("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+    "num_attention_heads": (2, 4),
+    "layers_per_block": 1,
+    "cross_attention_dim": 16,
+    "addition_time_embed_dim": 32,
+    "projection_class_embeddings_input_dim": 96,
+}
+MOTION_ENCODER = {"hidden_size": 16, "num_layers": 1, "num_attention_heads": 2}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Folders of videos, a random autoencoder and a random motion tokenizer."""
+    folder = tmp_path_factory.mktemp("parts")
+    write_videos(folder / "videos", 4, num_frames=24, height=32, width=32)
+    torch.manual_seed(0)
+    AutoencoderKLTemporalDecoder(block_out_channels=(32,), layers_per_block=1).save_pretrained(folder / "vae")
+    config = VideoLaVITMotionTokenizerConfig(
+        hidden_size=8,
+        intermediate_size=8,
+        num_attention_heads=1,
+        num_layers_per_stage=1,
+        codebook_size=8,
+        codebook_dim=4,
+    )
+    VideoLaVITMotionTokenizer(config).save_pretrained(folder / "motion_tokenizer")
+    return folder
+
+
+def arguments(parts, output_dir, **kwargs):
+    settings = {"train_videos": parts / "videos", "vae": parts / "vae", "output_dir": output_dir}
+    settings |= {"motion_tokenizer": parts / "motion_tokenizer", "unet_config": json.dumps(UNET)}
+    settings |= {"motion_encoder_config": json.dumps(MOTION_ENCODER), "height": 16, "width": 16, "max_steps": 4}
+    settings |= {"per_device_train_batch_size": 2, "learning_rate": 1e-3, "logging_steps": 1, "save_steps": 2}
+    settings |= {"lr_scheduler_type": "constant", "disable_tqdm": True, "sample_steps": 2} | kwargs
+    settings = {name: value for name, value in settings.items() if value is not None}
+    return ["--use_cpu", *(str(item) for name, value in settings.items() for item in (f"--{name}", value))]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(parts, tmp_path_factory):
+    from train_video_detokenizer import main
+
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    main(arguments(parts, folder))
+    return folder
+
+
+def make_model(parts, **kwargs):
+    from train_video_detokenizer import ModelArguments, ObjectiveArguments, VideoDetokenizerForTraining, build_pipeline
+
+    torch.manual_seed(0)
+    args = ModelArguments(
+        vae=str(parts / "vae"),
+        unet_config=UNET,
+        motion_encoder_config=MOTION_ENCODER,
+        motion_tokenizer=str(parts / "motion_tokenizer"),
+    )
+    pipe = build_pipeline(args)
+    return pipe, VideoDetokenizerForTraining(pipe, ObjectiveArguments(**kwargs), fps=6)
+
+
+def test_a_run_writes_a_pipeline_that_makes_frames(uninterrupted):
+    pipe = VideoLaVITDetokenizerPipeline.from_pretrained(uninterrupted)
+    pipe.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(0)
+    image, motion = torch.rand(3, 16, 16, generator=generator), torch.randn(1, 2, 24, 20, 36, generator=generator)
+    size = {"height": 16, "width": 16, "num_inference_steps": 2, "output_type": "pt"}
+    frames = pipe(image=image, motion_vectors=motion, generator=generator, **size).frames
+    assert frames.shape == (1, 24, 3, 16, 16) and pipe.motion_tokenizer is not None
+    assert "video detokenizer" in (uninterrupted / "README.md").read_text()
+
+
+def test_the_pipeline_has_the_moving_average_of_the_weights(uninterrupted):
+    from safetensors.torch import load_file
+
+    pipe = VideoLaVITDetokenizerPipeline.from_pretrained(uninterrupted)
+    averages = torch.load(uninterrupted / "checkpoint-4" / "ema.pt", weights_only=True)["shadow_params"]
+    assert all(torch.equal(left, right) for left, right in zip(pipe.unet.parameters(), averages))
+    last = load_file(uninterrupted / "checkpoint-4" / "model.safetensors")
+    assert not torch.equal(last["unet.conv_in.weight"], pipe.unet.conv_in.weight)
+    # Frozen helpers are not in the checkpoints.
+    assert {name.split(".")[0] for name in last} == {"unet", "motion_encoder"}
+
+
+def test_a_killed_run_resumes_to_exactly_the_same_losses_and_averages(parts, uninterrupted, tmp_path):
+    args = arguments(parts, tmp_path)
+    kill_when(start("train_video_detokenizer", *args), tmp_path / "checkpoint-2" / "complete")
+    run("train_video_detokenizer", *args)
+    assert logged(tmp_path) == logged(uninterrupted)
+    expected = VideoLaVITDetokenizerPipeline.from_pretrained(uninterrupted).unet.state_dict()
+    for name, tensor in VideoLaVITDetokenizerPipeline.from_pretrained(tmp_path).unet.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_motion_and_keyframe_are_left_out_together(parts):
+    """With the conditions dropped, what they are makes no difference."""
+    _, model = make_model(parts, condition_dropout=0.0, quantized_motion_probability=0.0)
+    generator = torch.Generator().manual_seed(0)
+    noisy, keyframe = (torch.randn(1, *shape, generator=generator) for shape in ((3, 4, 4, 4), (4, 4, 4)))
+    sigmas, time_ids = torch.tensor([1.5]), torch.tensor([[6.0, 127.0, 0.02]])
+    outputs = []
+    with torch.no_grad():
+        for keep in (0.0, 1.0):
+            for scale in (1.0, 2.0):
+                motion = scale * torch.ones(1, 2, 3, 4, 4)
+                keep_mask = torch.tensor([keep])
+                outputs.append(model.denoise(noisy, sigmas, scale * keyframe, motion, keep_mask, time_ids))
+    assert torch.equal(outputs[0], outputs[1]) and not torch.allclose(outputs[2], outputs[3])
+
+
+def test_a_step_of_training_sees_what_a_step_of_inference_sees(parts):
+    """The denoiser's estimate is the sampler's, through the pipeline's own steps, for the same latents and conditions."""
+    pipe, model = make_model(parts)
+    pipe.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(0)
+    latents, image = torch.randn(1, 24, 4, 16, 16, generator=generator), torch.rand(1, 3, 16, 16, generator=generator)
+    motion = torch.randn(1, 2, 24, 16, 16, generator=generator)
+    keyframe_latents = pipe.encode_keyframes(image, 0.0)
+    time_ids = model.time_ids(torch.tensor([0.02]))
+    pipe._guidance_scale = torch.ones(1)
+    with torch.no_grad():
+        # The last of one step: the sampler returns its estimate of the latents.
+        expected = pipe.denoise(latents, motion, keyframe_latents, 1, time_ids)
+        sigma = pipe.scheduler.sigmas[:1]
+        noisy = latents * pipe.scheduler.init_noise_sigma
+        denoised = model.denoise(noisy, sigma, keyframe_latents, motion, torch.ones(1), time_ids)
+    torch.testing.assert_close(denoised, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_a_part_of_the_motion_goes_through_its_tokens(parts):
+    _, model = make_model(parts, quantized_motion_probability=1.0)
+    motion_vectors = torch.randn(2, 2, 24, 20, 36, generator=torch.Generator().manual_seed(0))
+    tokenizer = model.helper("motion_tokenizer")
+    expected = tokenizer.decode(tokenizer.encode(motion_vectors), height=4, width=4)
+    torch.testing.assert_close(model.prepare_motion(motion_vectors, 4, 4), expected)
+    model.args.quantized_motion_probability = 0.0
+    fields = torch.nn.functional.interpolate(motion_vectors[:, :, 5], size=(4, 4), mode="bicubic") / 10
+    torch.testing.assert_close(model.prepare_motion(motion_vectors, 4, 4)[:, :, 5], fields)
+
+
+@pytest.mark.parametrize("trainable", ["all", "new", "temporal"])
+def test_exactly_the_chosen_layers_are_trained(parts, tmp_path, trainable):
+    from train_video_detokenizer import main
+
+    pipe, _ = make_model(parts)
+    pipe.save_pretrained(tmp_path / "start")
+    settings = {"vae": None, "unet_config": None, "motion_encoder_config": None, "max_steps": 2, "ema_decay": 0.0}
+    settings |= {"pipeline_name_or_path": tmp_path / "start", "condition_dropout": 0.0, "trainable": trainable}
+    main(arguments(parts, tmp_path / "out", **settings))
+    trained = VideoLaVITDetokenizerPipeline.from_pretrained(tmp_path / "out")
+    changed = {
+        f"{part}.{name}"
+        for part in ("unet", "motion_encoder", "vae")
+        for name, tensor in getattr(trained, part).named_parameters()
+        if not torch.equal(tensor, dict(getattr(pipe, part).named_parameters())[name])
+    }
+    names = [
+        f"{part}.{name}" for part in ("unet", "motion_encoder") for name, _ in getattr(pipe, part).named_parameters()
+    ]
+    new = {name for name in names if name.startswith(("motion_encoder.", "unet.conv_in.")) or ".attn2." in name}
+    temporal = {name for name in names if "temporal" in name or "time_mix" in name}
+    expected = {"all": set(names), "new": new, "temporal": new | temporal}[trainable]
+    # Keys have no bias of which a softmax takes notice; a frame's number is one for the first.
+    assert changed <= expected and len(expected - changed) <= 0.02 * len(expected)
+
+
+def test_stable_video_diffusion_gives_all_but_the_new_layers(parts, tmp_path):
+    import re
+
+    from train_video_detokenizer import NEW_PARAMETERS, start_from_stable_video_diffusion
+
+    torch.manual_seed(1)
+    source = UNetSpatioTemporalConditionModel(**UNET | {"in_channels": 8})
+    source.save_pretrained(tmp_path / "unet")
+    unet = start_from_stable_video_diffusion(str(tmp_path))
+    weights = source.state_dict()
+    assert unet.conv_in.weight.shape[1] == 10
+    for name, tensor in unet.state_dict().items():
+        is_new = re.search(NEW_PARAMETERS, f"unet.{name}") is not None
+        assert is_new or torch.equal(tensor, weights[name]), name
+
+
+def test_a_few_clips_are_learned(parts, tmp_path):
+    from train_video_detokenizer import main
+
+    settings = {"max_steps": 120, "learning_rate": 3e-3, "condition_dropout": 0.0, "save_steps": 1000}
+    settings |= {"height": 8, "width": 8, "per_device_train_batch_size": 4}
+    # Six frames: the program takes their number from the U-Net.
+    settings |= {"unet_config": json.dumps(UNET | {"num_frames": 6}), "motion_tokenizer": None}
+    main(arguments(parts, tmp_path, **settings))
+    losses = logged(tmp_path)
+    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:3])
+
+
+def test_pictures_are_drawn_in_evaluation(parts, tmp_path):
+    from train_video_detokenizer import main
+
+    main(arguments(parts, tmp_path, max_steps=1, eval_videos=parts / "videos", eval_strategy="steps", eval_steps=1))
+    assert logged(tmp_path, "eval_loss") and list((tmp_path / "samples").glob("video-*.png"))
+
+
+def test_one_thing_to_start_from_is_asked_for():
+    from train_video_detokenizer import ModelArguments
+
+    with pytest.raises(ValueError, match="Give one of"):
+        ModelArguments()
+    with pytest.raises(ValueError, match="'some'"):
+        ModelArguments(vae="vae", trainable="some")
