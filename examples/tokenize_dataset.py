@@ -27,14 +27,16 @@ import hashlib
 import io
 import json
 import math
+import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import torch
@@ -135,8 +137,15 @@ class Preparation:
 
 def _start_worker(args: TokenizationArguments) -> None:
     global _preparation
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _preparation = Preparation(args)
+
+
+def _end_with_parent() -> None:
+    # A program that is killed cannot end its workers.
+    parent_process().join()
+    os._exit(1)
 
 
 def _prepare(item: Item) -> Prepared:
@@ -455,6 +464,7 @@ def main(args: list[str] | None = None) -> None:
             for unit in read_units(spec, f"input-{index}", args.unit_size, is_wanted):
                 start = time.monotonic()
                 rows, errors = tokenize(unit.items, workers, tokenizer, args.batch_size, progress)
+                errors += [make_error(item, error) for item, error in unit.errors]
                 write_unit(folder, unit, rows, errors, tokenization)
                 seconds = time.monotonic() - start
                 counts = count(rows, errors)

@@ -18,21 +18,27 @@ published conversations of LLaVA-1.5 and Video-ChatGPT.
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import datasets
+from datasets.exceptions import DatasetGenerationError
+from transformers.utils import logging
 
+
+logger = logging.get_logger(__name__)
 
 KINDS = ("video", "image", "text")
 # Names that published tables give their columns, in the order in which they are looked for.
-MEDIA_COLUMNS = ("path", "video", "image", "file", "file_name", "video_path", "image_path", "mp4", "jpg")
-TEXT_COLUMNS = ("caption", "name", "text", "txt", "raw_content", "content")
+MEDIA_COLUMNS = ("path", "video", "image", "file", "file_name", "video_path", "image_path", "mp4", "jpg", "url", "URL")
+TEXT_COLUMNS = ("caption", "name", "text", "txt", "TEXT", "raw_content", "content")
 ID_COLUMNS = ("videoid", "id", "key", "__key__")
-MEDIA_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".gif", ".jpg", ".jpeg", ".png", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".gif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
+COMPRESSION_SUFFIXES = (".gz", ".zst", ".xz", ".bz2")
 
 
 @dataclass
@@ -62,13 +68,15 @@ class InputSpec:
 
     Args:
         path (`str`): A table (CSV, TSV, JSON lines, Parquet), a text file, a tar of WebDataset, a pattern of such files, or a data
-            set of the Hub.
+            set of the Hub or in a folder, which is streamed. Tables and texts may be compressed (`.gz`, `.zst`, `.xz`, `.bz2`).
         kind (`str`): `"video"`, `"image"` or `"text"`.
         media_root (`str`, *optional*): Folder that the paths of the media are relative to; by default the table's.
-        media_column (`str`, *optional*): Column with the media's paths; by default the first of `MEDIA_COLUMNS`, or WebVid's
+        media_column (`str`, *optional*): Column with the media's paths or URLs; by default the first of `MEDIA_COLUMNS`, or WebVid's
             `page_dir` and `videoid`.
         text_column (`str`, *optional*): Column with the texts; by default the first of `TEXT_COLUMNS`.
         id_column (`str`, *optional*): Column with the names; by default the first of `ID_COLUMNS`, else the row's number.
+        column_names (`list[str]`, *optional*): Columns of a CSV or TSV file without a header, such as Conceptual Captions'
+            (`["caption", "url"]`).
         split (`str`, defaults to `"train"`): Split of a data set of the Hub.
         config_name (`str`, *optional*): Configuration of a data set of the Hub.
 
@@ -82,6 +90,7 @@ class InputSpec:
     media_column: str | None = None
     text_column: str | None = None
     id_column: str | None = None
+    column_names: list[str] | None = None
     split: str = "train"
     config_name: str | None = None
     files: list[Path] = field(init=False)
@@ -90,20 +99,29 @@ class InputSpec:
         if self.kind not in KINDS:
             raise ValueError(f"`kind` of {self.path!r} must be one of {KINDS}, not {self.kind!r}.")
         path = Path(self.path)
-        self.files = (
-            [path] if path.is_file() else sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
-        )
+        found = [path] if path.is_file() else Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))
+        self.files = sorted(file for file in found if file.is_file())
 
 
 @dataclass
 class Unit:
-    """Samples that are worked on, and written, together. Its name and its samples are the same in every run."""
+    """
+    Samples that are worked on, and written, together. Its name and its samples are the same in every run.
+
+    Args:
+        name (`str`): Its name.
+        items (`list[Item]`): Its samples.
+        errors (`list[tuple[Item, Exception]]`): Samples that are known to be broken, and the rest of a tar that is.
+    """
 
     name: str
     items: list[Item]
+    errors: list[tuple[Item, Exception]] = field(default_factory=list)
 
 
-def read_units(spec: InputSpec, name: str, unit_size: int, is_wanted=lambda name: True) -> Iterator[Unit]:
+def read_units(
+    spec: InputSpec, name: str, unit_size: int, is_wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[Unit]:
     """
     Cuts a set into units, in an order that never changes.
 
@@ -117,13 +135,13 @@ def read_units(spec: InputSpec, name: str, unit_size: int, is_wanted=lambda name
         `Iterator[Unit]`: Those that are wanted.
 
     Raises:
-        ValueError: If there is no such file or column.
+        ValueError: If there is no such file or column, or a table is broken.
     """
-    if spec.files and all(file.suffix == ".tar" for file in spec.files):
+    if _is_webdataset(spec):
         for index, file in enumerate(spec.files):
             unit_name = f"{name}-{index:06d}"
             if is_wanted(unit_name):
-                yield Unit(unit_name, list(read_webdataset(file, spec)))
+                yield Unit(unit_name, *read_webdataset(file, spec))
         return
     table = _open_table(spec)
     columns = _find_columns(spec, table)
@@ -148,7 +166,7 @@ def read_units(spec: InputSpec, name: str, unit_size: int, is_wanted=lambda name
 
 def count_samples(spec: InputSpec) -> int | None:
     """Number of samples of a set, or `None` where only reading it all would tell."""
-    if spec.files and all(file.suffix == ".tar" for file in spec.files):
+    if _is_webdataset(spec):
         return None
     table = _open_table(spec)
     return len(table) if isinstance(table, datasets.Dataset) else None
@@ -159,22 +177,38 @@ def _stream_unit(spec, columns, name, rows, is_wanted) -> Iterator[Unit]:
         yield Unit(name, [_make_item(spec, columns, number, row) for number, row in rows])
 
 
+def _is_webdataset(spec: InputSpec) -> bool:
+    return bool(spec.files) and all(file.suffix == ".tar" for file in spec.files)
+
+
+def _table_suffix(path: Path) -> str:
+    return Path(path.stem).suffix if path.suffix in COMPRESSION_SUFFIXES else path.suffix
+
+
 def _open_table(spec: InputSpec) -> datasets.Dataset | datasets.IterableDataset:
     if not spec.files:
-        if Path(spec.path).suffix in READERS or "*" in spec.path:
+        path = Path(spec.path)
+        if not path.is_dir() and (path.is_absolute() or "*" in spec.path or _table_suffix(path) in (*READERS, ".tar")):
             raise ValueError(f"There is no file {spec.path!r}.")
         table = datasets.load_dataset(spec.path, spec.config_name, split=spec.split, streaming=True)
     else:
-        suffixes = {file.suffix for file in spec.files}
+        suffixes = {_table_suffix(file) for file in spec.files}
         if len(suffixes) != 1 or not suffixes <= READERS.keys():
             raise ValueError(
                 f"{spec.path!r} must be files of one kind of {sorted([*READERS, '.tar'])}, not {sorted(suffixes)}."
             )
         suffix = suffixes.pop()
         kwargs = {"delimiter": "\t"} if suffix == ".tsv" else {}
-        table = datasets.load_dataset(
-            READERS[suffix], data_files=[str(file) for file in spec.files], split="train", **kwargs
-        )
+        if spec.column_names is not None:
+            if READERS[suffix] != "csv":
+                raise ValueError(f"`column_names` are for CSV and TSV files, not for {spec.path!r}.")
+            kwargs |= {"names": spec.column_names, "header": None}
+        try:
+            table = datasets.load_dataset(
+                READERS[suffix], data_files=[str(file) for file in spec.files], split="train", **kwargs
+            )
+        except (OSError, ValueError, DatasetGenerationError) as error:
+            raise ValueError(f"{spec.path!r} can't be read: {error.__cause__ or error}") from error
     features = table.features or {}
     for column, feature in features.items():
         # Files are opened by the workers, which take the blame for a broken one.
@@ -215,14 +249,13 @@ def _make_item(spec: InputSpec, columns: dict[str, str | None], number: int, row
         if isinstance(media, dict):
             media = media["bytes"] if media.get("bytes") is not None else media.get("path")
         if isinstance(media, str) and "://" not in media:
-            root = (
-                spec.media_root if spec.media_root is not None else Path(spec.files[0]).parent if spec.files else "."
-            )
+            default_root = spec.files[0].parent if spec.files else spec.path
+            root = spec.media_root if spec.media_root is not None else default_root
             media = source = str(Path(root) / media)
     return Item(str(name), spec.kind, str(text) if text is not None else "", media, source)
 
 
-def read_webdataset(path: Path, spec: InputSpec) -> Iterator[Item]:
+def read_webdataset(path: Path, spec: InputSpec) -> tuple[list[Item], list[tuple[Item, Exception]]]:
     """
     Reads a tar of WebDataset: files of one name but for the ending are one sample; `.txt` is its text, or `.json` with one of
     `TEXT_COLUMNS`.
@@ -230,42 +263,60 @@ def read_webdataset(path: Path, spec: InputSpec) -> Iterator[Item]:
     Args:
         path (`Path`): The tar.
         spec ([`InputSpec`]): What it holds.
+
+    Returns:
+        `tuple[list[Item], list[tuple[Item, Exception]]]`: Its samples, and those that are broken. Of a tar that ends too early, the
+        rest is one of them, under the tar's name.
     """
-    key, sample = None, {}
-    with tarfile.open(path) as tar:
-        for member in tar:
-            if not member.isfile():
-                continue
-            name, _, suffix = member.name.partition(".") if "/" not in member.name else _split(member.name)
-            if name != key and sample:
-                yield _make_tar_item(path, key, sample, spec)
-                sample = {}
-            key = name
-            sample[f".{suffix.lower()}"] = tar.extractfile(member).read()
-    if sample:
-        yield _make_tar_item(path, key, sample, spec)
-
-
-def _split(name: str) -> tuple[str, str, str]:
-    folder, _, file = name.rpartition("/")
-    stem, dot, suffix = file.partition(".")
-    return f"{folder}/{stem}", dot, suffix
+    samples: dict[str, dict[str, bytes]] = {}
+    items, errors = [], []
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if member.isfile():
+                    folder, _, file = member.name.rpartition("/")
+                    stem, _, suffix = file.partition(".")
+                    content = tar.extractfile(member).read()
+                    samples.setdefault(f"{folder}/{stem}" if folder else stem, {})[f".{suffix.lower()}"] = content
+    except (tarfile.TarError, OSError, EOFError) as error:
+        errors.append((Item(path.name, spec.kind, "", None, str(path)), error))
+    for key, sample in samples.items():
+        try:
+            items.append(_make_tar_item(path, key, sample, spec))
+        except ValueError as error:
+            errors.append((Item(key, spec.kind, "", None, f"{path}:{key}"), error))
+    return items, errors
 
 
 def _make_tar_item(path: Path, key: str, sample: dict[str, bytes], spec: InputSpec) -> Item:
     text = sample[".txt"].decode("utf-8", errors="replace") if ".txt" in sample else ""
     if not text and ".json" in sample:
         content = json.loads(sample[".json"])
+        if not isinstance(content, dict):
+            raise ValueError(f"its .json holds no mapping, but {type(content).__name__}")
         column = spec.text_column or next((name for name in TEXT_COLUMNS if name in content), None)
-        text = str(content[column]) if column is not None else ""
-    media = next((sample[suffix] for suffix in MEDIA_SUFFIXES if suffix in sample), None)
-    return Item(key, spec.kind, text.strip(), media if spec.kind != "text" else None, f"{path}:{key}")
+        text = content.get(column) or ""
+    suffixes = {"video": VIDEO_SUFFIXES, "image": IMAGE_SUFFIXES, "text": ()}[spec.kind]
+    media = next((sample[suffix] for suffix in suffixes if suffix in sample), None)
+    return Item(key, spec.kind, str(text).strip(), media, f"{path}:{key}")
 
 
 # Conversations
 
+CONVERSATION_FEATURES = datasets.Features(
+    {
+        "id": datasets.Value("string"),
+        "messages": [
+            {
+                "role": datasets.Value("string"),
+                "content": [{name: datasets.Value("string") for name in ("type", "text", "path")}],
+            }
+        ],
+    }
+)
 
-def load_llava_instruct(path: str, media_root: str | None = None) -> datasets.Dataset:
+
+def load_llava_instruct(path: str, media_root: str | None = None, skip_invalid: bool = False) -> datasets.Dataset:
     """
     Loads LLaVA-1.5's 665k conversations as published: a JSON list of `id`, `image` if there is one, and `conversations` of `from`
     (`human` or `gpt`) and `value`, in which `<image>` marks the image's place.
@@ -273,30 +324,37 @@ def load_llava_instruct(path: str, media_root: str | None = None) -> datasets.Da
     Args:
         path (`str`): The JSON file.
         media_root (`str`, *optional*): Folder of the images; by default the file's.
+        skip_invalid (`bool`, defaults to `False`): Leave out rows of another form, with a warning that says which and why.
 
     Returns:
         `datasets.Dataset`: With the columns `id` and `messages`, as chat templates take them.
 
     Raises:
-        ValueError: If a row has another form; it is named by its number.
+        ValueError: If the file is no JSON list, or a row has another form; it is named by its number.
     """
     root = Path(media_root) if media_root is not None else Path(path).parent
-    rows = []
-    for number, row in enumerate(json.loads(Path(path).read_text(encoding="utf-8"))):
-        try:
-            messages = []
-            for turn in row["conversations"]:
-                content = [_block("image", path=str(root / row["image"]))] * turn["value"].count("<image>")
-                text = turn["value"].replace("<image>", "").strip()
-                role = {"human": "user", "gpt": "assistant"}[turn["from"]]
-                messages.append({"role": role, "content": [*content, _block("text", text=text)]})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"Row {number} of {path!r} is no conversation: {error!r}.") from error
-        rows.append({"id": str(row.get("id", number)), "messages": messages})
-    return datasets.Dataset.from_list(rows)
+
+    def convert(row: dict) -> list[dict]:
+        image = str(root / row["image"]) if row.get("image") is not None else None
+        messages = []
+        for turn in row["conversations"]:
+            text, content = turn["value"], []
+            # Conversations without an image may be about HTML.
+            if image is not None:
+                content = [_block("image", path=image)] * text.count("<image>")
+                text = text.replace("<image>", "")
+            role = {"human": "user", "gpt": "assistant"}[turn["from"]]
+            messages.append({"role": role, "content": [*content, _block("text", text=text.strip())]})
+        if not messages:
+            raise ValueError("there are no turns")
+        if image is not None and all(block["type"] == "text" for message in messages for block in message["content"]):
+            raise ValueError("no `<image>` marks the image's place")
+        return messages
+
+    return _load_conversations(path, convert, skip_invalid)
 
 
-def load_video_chatgpt(path: str, media_root: str | None = None) -> datasets.Dataset:
+def load_video_chatgpt(path: str, media_root: str | None = None, skip_invalid: bool = False) -> datasets.Dataset:
     """
     Loads Video-ChatGPT's 100k questions and answers as published: a JSON list of `q`, `a` and `video_id`. The video is the
     file of that name in `media_root`, whatever its ending.
@@ -304,27 +362,54 @@ def load_video_chatgpt(path: str, media_root: str | None = None) -> datasets.Dat
     Args:
         path (`str`): The JSON file.
         media_root (`str`, *optional*): Folder of the videos; by default the file's.
+        skip_invalid (`bool`, defaults to `False`): Leave out rows of another form, with a warning that says which and why.
 
     Returns:
         `datasets.Dataset`: With the columns `id` and `messages`.
 
     Raises:
-        ValueError: If a row has another form; it is named by its number.
+        ValueError: If the file is no JSON list, or a row has another form; it is named by its number.
     """
     root = Path(media_root) if media_root is not None else Path(path).parent
-    videos = {file.stem: str(file) for file in sorted(root.iterdir()) if file.suffix.lower() in MEDIA_SUFFIXES}
+    videos = {file.stem: str(file) for file in sorted(root.iterdir()) if file.suffix.lower() in VIDEO_SUFFIXES}
+
+    def convert(row: dict) -> list[dict]:
+        for name in ("q", "a", "video_id"):
+            if not isinstance(row[name], str):
+                raise ValueError(f"`{name}` is no string, but {row[name]!r}")
+        # A video that is missing is found out, and named, when it is to be read.
+        video = videos.get(row["video_id"], str(root / row["video_id"]))
+        return [
+            {"role": "user", "content": [_block("video", path=video), _block("text", text=row["q"])]},
+            {"role": "assistant", "content": [_block("text", text=row["a"])]},
+        ]
+
+    return _load_conversations(path, convert, skip_invalid)
+
+
+def _load_conversations(path: str, convert: Callable[[dict], list[dict]], skip_invalid: bool) -> datasets.Dataset:
+    """Converts the rows of a JSON list. The errors name the row."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path!r} can't be read: {error}") from error
+    if not isinstance(content, list):
+        raise ValueError(f"{path!r} must hold a JSON list, not {type(content).__name__}.")
     rows = []
-    for number, row in enumerate(json.loads(Path(path).read_text(encoding="utf-8"))):
+    for number, row in enumerate(content):
         try:
-            # A video that is missing is found out, and named, when it is to be read.
-            video = videos.get(row["video_id"], str(root / row["video_id"]))
-            question = [_block("video", path=video), _block("text", text=row["q"])]
-            answer = [_block("text", text=row["a"])]
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"Row {number} of {path!r} is no question and answer: {error!r}.") from error
-        messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        rows.append({"id": str(row.get("id", number)), "messages": messages})
-    return datasets.Dataset.from_list(rows)
+            rows.append({"messages": convert(row)})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = f"`{error.args[0]}` is missing or unknown" if isinstance(error, KeyError) else str(error)
+            message = f"Row {number} of {path!r} is no conversation of this format: {reason}."
+            if not skip_invalid:
+                raise ValueError(message) from error
+            logger.warning(message)
+        else:
+            rows[-1]["id"] = str(row.get("id", number))
+    if not rows:
+        raise ValueError(f"{path!r} has no conversations.")
+    return datasets.Dataset.from_list(rows, features=CONVERSATION_FEATURES)
 
 
 def load_messages(path: str, media_root: str | None = None) -> datasets.Dataset:
@@ -363,7 +448,7 @@ def load_messages(path: str, media_root: str | None = None) -> datasets.Dataset:
         return {"id": str(row.get("id", number)), "messages": messages}
 
     rows = [convert(row, number) for number, row in enumerate(table)]
-    return datasets.Dataset.from_list(rows)
+    return datasets.Dataset.from_list(rows, features=CONVERSATION_FEATURES)
 
 
 def _block(kind: str, text: str | None = None, path: str | None = None) -> dict[str, str | None]:

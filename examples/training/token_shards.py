@@ -63,7 +63,11 @@ def write_shard(path: Path, rows: list[dict], metadata: dict) -> None:
     """
     schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
     temporary = path.with_suffix(".incomplete")
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
+    table = pa.Table.from_pylist(rows, schema=schema)
+    with pq.ParquetWriter(temporary, schema) as writer:
+        # `datasets` cannot read an empty row group, but it can read a file without one.
+        if rows:
+            writer.write_table(table)
     os.replace(temporary, path)
 
 
