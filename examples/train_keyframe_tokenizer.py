@@ -31,7 +31,7 @@ from functools import partial
 
 import torch
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
-from training.clips import ImageDataset, VideoClipDataset, find_media
+from training.clips import ImageDataset, JoinedSamples, VideoClipDataset, find_media
 from training.pictures import PictureCallback, contact_sheet, to_picture
 from training.trainer import VideoLaVITTrainer, prepare_run, train_and_save
 
@@ -126,7 +126,7 @@ def main(args: list[str] | None = None):
             parts.append(ImageDataset(find_media(images, "image"), image_processor, seed=training_args.seed))
         if videos:
             parts.append(VideoClipDataset(find_media(videos, "video"), video_processor, seed=training_args.seed))
-        return Joined(parts) if parts else None
+        return JoinedSamples(parts) if parts else None
 
     quantize = model_args.phase == "quantizer"
     eval_dataset = build_dataset(data_args.eval_images, data_args.eval_videos)
@@ -147,15 +147,6 @@ def main(args: list[str] | None = None):
         description=DESCRIPTION,
         usage=USAGE,
     )
-
-
-class Joined(torch.utils.data.ConcatDataset):
-    """Several sets, one after another, that are told of epochs."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Has what is drawn at random drawn anew."""
-        for dataset in self.datasets:
-            dataset.set_epoch(epoch)
 
 
 def collate(items: list[dict], quantize: bool) -> dict:

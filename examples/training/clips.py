@@ -106,7 +106,8 @@ class ImageDataset(_ReadableSamples):
     Args:
         files (`list[str]`): Paths.
         image_processor ([`VideoLaVITImageProcessor`]): Resizes and normalises.
-        frame_size (`tuple[int, int]`, *optional*): Height and width of the picture that is also returned for a detokenizer.
+        frame_size (`tuple[int, int]`, *optional*): Height and width of the picture that is also returned for a detokenizer. The
+            image is cut to their aspect ratio first, around its centre.
         seed (`int`, defaults to 0): Seed of the replacements.
 
     Returns:
@@ -122,12 +123,16 @@ class ImageDataset(_ReadableSamples):
         self.frame_size = frame_size
 
     def read(self, file: str, generator: np.random.Generator) -> dict[str, torch.Tensor]:
-        image = load_image(file)
-        item = {"pixel_values": self.image_processor(image, return_tensors="pt")["pixel_values"][0]}
+        image = np.asarray(load_image(file))
         if self.frame_size is not None:
-            frames = crop_to_aspect(np.asarray(image)[None], self.frame_size)
-            item["image"] = resize_frames(frames, self.frame_size)[0]
-            item["original_size"] = torch.tensor(frames.shape[1:3])
+            image = crop_to_aspect(image[None], self.frame_size)[0]
+        pixel_values = self.image_processor(image, input_data_format="channels_last", return_tensors="pt")[
+            "pixel_values"
+        ]
+        item = {"pixel_values": pixel_values[0]}
+        if self.frame_size is not None:
+            item["image"] = resize_frames(image[None], self.frame_size)[0]
+            item["original_size"] = torch.tensor(image.shape[:2])
         return item
 
 
@@ -176,6 +181,15 @@ class VideoClipDataset(_ReadableSamples):
             missing = num_frames - len(resized)
             item["frames"] = torch.cat((resized, resized[-1:].expand(missing, -1, -1, -1))) if missing else resized
         return item
+
+
+class JoinedSamples(torch.utils.data.ConcatDataset):
+    """Several sets, one after another, that are told of epochs."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Has what is drawn at random drawn anew."""
+        for dataset in self.datasets:
+            dataset.set_epoch(epoch)
 
 
 def read_frames(file: str, fps: float, num_frames: int, place: float) -> np.ndarray:

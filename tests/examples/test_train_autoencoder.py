@@ -1,0 +1,48 @@
+"""The autoencoder of those who start from nothing."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
+from training_media import write_images, write_videos
+from training_runs import logged
+
+
+SIZES = {
+    "block_out_channels": (16, 16),
+    "down_block_types": ("DownEncoderBlock2D",) * 2,
+    "up_block_types": ("UpDecoderBlock2D",) * 2,
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+}
+
+
+@pytest.mark.parametrize(("kind", "model_class"), [("image", AutoencoderKL), ("video", AutoencoderKLTemporalDecoder)])
+def test_it_learns_to_restore_and_scales_its_latents(tmp_path, kind, model_class):
+    from train_autoencoder import main
+
+    write_images(tmp_path / "images", 2)
+    write_videos(tmp_path / "videos", 2, num_frames=24, height=32, width=32)
+    sizes = SIZES if kind == "image" else {name: value for name, value in SIZES.items() if name != "norm_num_groups"}
+    sizes = sizes if kind == "image" else sizes | {"block_out_channels": (32, 32)}
+    settings = {"kind": kind, "train_images": tmp_path / "images", "train_videos": tmp_path / "videos"}
+    settings |= {"autoencoder_config": json.dumps(sizes), "height": 16, "width": 16, "frames_of_clip": 2}
+    settings |= {"max_steps": 60, "per_device_train_batch_size": 4, "learning_rate": 3e-3, "logging_steps": 1}
+    settings |= {"lr_scheduler_type": "constant", "save_steps": 1000, "disable_tqdm": True, "ema_decay": 0.9}
+    settings |= {"output_dir": tmp_path / "out", "eval_videos": tmp_path / "videos"}
+    main(["--use_cpu", *(str(item) for name, value in settings.items() for item in (f"--{name}", value))])
+    errors = logged(tmp_path / "out", "absolute_error")
+    assert np.mean(errors[-5:]) < 0.6 * errors[0]
+    vae = model_class.from_pretrained(tmp_path / "out")
+    assert vae.config.scaling_factor == pytest.approx(1 / logged(tmp_path / "out", "deviation")[-1], rel=1e-3)
+    assert list((tmp_path / "out" / "samples").glob("autoencoder-*.png"))
+    assert vae.encode(torch.zeros(1, 3, 16, 16)).latent_dist.mode().shape == (1, 4, 8, 8)
+
+
+def test_an_unknown_kind_is_refused():
+    from train_autoencoder import ModelArguments
+
+    with pytest.raises(ValueError, match="'sound'"):
+        ModelArguments(kind="sound")
