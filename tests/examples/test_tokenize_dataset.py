@@ -8,6 +8,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -142,26 +143,26 @@ def test_shards_say_what_made_them(small, uninterrupted):
 def test_a_run_killed_three_times_has_no_gaps_and_no_duplicates(small, videos, uninterrupted, tmp_path):
     generator = random.Random(0)
     args = arguments(small, videos, tmp_path, num_workers=1)
-    for kill in range(1, 4):
+    for attempt in range(1, 4):
         process = start("tokenize_dataset", *args)
         deadline = time.monotonic() + 120
-        while len(list(tmp_path.glob("*.parquet"))) < 3 * kill and time.monotonic() < deadline:
+        while len(list(tmp_path.glob("*.parquet"))) < 3 * attempt and time.monotonic() < deadline:
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.01)
         time.sleep(0.05 * generator.random())
-        kill_all(process)
+        kill(process)
     assert 9 <= len(list(tmp_path.glob("*.parquet"))) < 13 and not (tmp_path / "summary.json").exists()
     run("tokenize_dataset", *args)
     assert read(tmp_path) == read(uninterrupted)
     assert not list(tmp_path.rglob("*.incomplete"))
 
 
-def kill_all(process):
-    import psutil
-
-    for victim in (process, *psutil.Process(process.pid).children(recursive=True)):
-        victim.kill()
+def kill(process):
+    """Kills the program, upon which its workers end."""
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
     process.communicate()
+    assert workers and psutil.wait_procs(workers, timeout=30)[1] == []
 
 
 def test_two_processes_give_what_one_gives(small, videos, uninterrupted, tmp_path):
@@ -228,7 +229,9 @@ def test_images_and_texts_of_every_layout(small, tmp_path):
     inputs = [
         {"kind": "image", "path": str(tmp_path / "images.jsonl")},
         {"kind": "text", "path": str(tmp_path / "texts.txt")},
+        {"kind": "image", "path": str(tmp_path / "broken.tar")},
     ]
+    (tmp_path / "broken.tar").write_bytes(b"no tar")
     settings = {"inputs": json.dumps(inputs), "model_name_or_path": small[0], "output_dir": tmp_path / "tokens"}
     settings |= {"num_workers": 0, "device": "cpu", "keyframe_format": "jpeg"}
     main([str(item) for name, value in settings.items() for item in (f"--{name}", value)])
@@ -242,7 +245,7 @@ def test_images_and_texts_of_every_layout(small, tmp_path):
         row["motion_codes"] for row in rows
     )
     assert rows[0]["keyframes"][0][:2] == b"\xff\xd8"
-    assert [error["id"] for error in errors if error["kind"] == "image"] == ["3"]
+    assert [error["id"] for error in errors if error["kind"] == "image"] == ["3", "broken.tar"]
 
 
 def test_what_is_written_can_be_trained_on(small, uninterrupted, tmp_path):
