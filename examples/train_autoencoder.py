@@ -107,8 +107,7 @@ class AutoencoderForTraining(TrainedParts):
             frames (`torch.Tensor` of shape (batch_size, num_frames, 3, height, width)): Values from -1 to 1.
 
         Returns:
-            `dict[str, torch.Tensor]`: The `loss`, the mean `absolute_error` of the pixels and the `deviation` of the latents, of
-            which the scale is the inverse.
+            `dict[str, torch.Tensor]`: The `loss` and the mean `absolute_error` of the pixels.
         """
         num_frames = frames.shape[1]
         images = frames.flatten(0, 1)
@@ -121,7 +120,7 @@ class AutoencoderForTraining(TrainedParts):
             loss = loss + self.args.gradient_weight * F.l1_loss(
                 decoded.diff(dim=dimension), images.diff(dim=dimension)
             )
-        return {"loss": loss, "absolute_error": absolute_error, "deviation": distribution.mode().detach().std()}
+        return {"loss": loss, "absolute_error": absolute_error}
 
 
 class _Frames(torch.utils.data.Dataset):
@@ -180,24 +179,24 @@ def main(args: list[str] | None = None):
             )
         return JoinedSamples([_Frames(part, num_frames) for part in parts]) if parts else None
 
+    train_dataset = build_dataset(data_args.train_images, data_args.train_videos)
     eval_dataset = build_dataset(None, data_args.eval_videos)
     trainer = MovingAverageTrainer(
         model=AutoencoderForTraining(vae, model_args),
         args=training_args,
-        train_dataset=build_dataset(data_args.train_images, data_args.train_videos),
+        train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         data_collator=collate,
         ema_decay=objective_args.ema_decay,
-        metric_names=["absolute_error", "deviation"],
+        metric_names=["absolute_error"],
         callbacks=[PictureCallback(lambda model: draw_reconstruction(vae, eval_dataset))],
     )
 
     def save(folder: Path) -> None:
         trainer.use_moving_average()
-        deviations = [log["deviation"] for log in trainer.state.log_history if "deviation" in log]
         # Scaled latents have about unit variance, as noise levels presume.
-        vae.register_to_config(scaling_factor=round(1 / deviations[-1], 5))
-        vae.to("cpu").save_pretrained(folder)
+        vae.register_to_config(scaling_factor=round(1 / measure_deviation(vae.to("cpu"), train_dataset), 5))
+        vae.save_pretrained(folder)
 
     train_and_save(
         trainer,
@@ -213,6 +212,14 @@ def main(args: list[str] | None = None):
 def collate(items: list[torch.Tensor]) -> dict:
     """A batch of frames."""
     return {"frames": torch.stack(items)}
+
+
+@torch.no_grad()
+def measure_deviation(vae: nn.Module, dataset: torch.utils.data.Dataset, num_samples: int = 64) -> float:
+    """Standard deviation of the latents of samples from all over a set."""
+    step = max(1, len(dataset) // num_samples)
+    latents = [vae.encode(dataset[index]).latent_dist.mode() for index in range(0, len(dataset), step)]
+    return float(torch.cat(latents).std())
 
 
 def draw_reconstruction(vae: nn.Module, dataset: torch.utils.data.Dataset) -> dict:

@@ -1,6 +1,8 @@
 """The README tells the truth: its Python snippets run, its commands and links exist."""
 
 import re
+import runpy
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,6 +12,21 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+# What makes each training program of the README short.
+BRIEF = {
+    "small_world": ["--num_videos", "4", "--num_images", "4", "--num_objects", "1"],
+    "tokenize_dataset": ["--num_workers", "0"],
+    "assemble_model": ["--text_vocab_size", "400"],
+    "train_video_detokenizer": ["--sample_steps", "1", "--per_device_train_batch_size", "1"],
+    "train_keyframe_detokenizer": ["--sample_steps", "1"],
+    "pretrain": ["--per_device_train_batch_size", "1"],
+}
+BRIEF_TRAINING = (
+    "--max_steps 2 --eval_steps 2 --save_steps 2 --per_device_train_batch_size 2 --dataloader_num_workers 0"
+)
 
 
 @pytest.fixture
@@ -26,10 +43,10 @@ def test_python_snippets_run_one_after_another(small_random_model, tmp_path, mon
     small_random_model.main()
     shutil.copy(ROOT / "examples" / "media" / "big_buck_bunny.mp4", "clip.mp4")
 
-    snippets = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    assert len(snippets) == 4
+    # The last one is about what the training commands have made.
+    assert len(SNIPPETS) == 5
     names = {}
-    for snippet in snippets:
+    for snippet in SNIPPETS[:-1]:
         exec(compile(snippet, "README.md", "exec"), names)
 
     config = names["model"].config
@@ -51,3 +68,41 @@ def test_commands_and_links_exist():
     assert "exec make test" in (ROOT / ".ci" / "run").read_text()
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
+
+
+def test_training_commands_make_a_model_that_answers_and_generates(tmp_path, monkeypatch):
+    """All of them, one after another, with a few small videos and two steps each."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (block,) = [
+        block for block in re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE) if "pretrain.py" in block
+    ]
+    commands = [shlex.split(line) for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+    programs = []
+    for command in commands:
+        index = next(index for index, word in enumerate(command) if word.startswith("examples/"))
+        program, args = Path(command[index]).stem, command[index + 1 :]
+        assert command[:index] in (["python"], ["accelerate", "launch"]) and (ROOT / command[index]).is_file()
+        args += BRIEF_TRAINING.split() if "--config" in args else []
+        monkeypatch.setattr("sys.argv", [program, *args, *BRIEF.get(program, [])])
+        runpy.run_path(command[index], run_name="__main__")
+        programs.append(program)
+    trained = {path.stem for path in (ROOT / "examples").glob("train_*.py")} | {"pretrain", "finetune_full"}
+    assert trained <= set(programs)
+
+    names = {}
+    snippet = SNIPPETS[-1].replace("width=64)", "width=64, num_inference_steps=1, keyframe_num_inference_steps=1)")
+    exec(compile(snippet, "README.md", "exec"), names)
+    assert len(names["frames"]) == 24 and names["frames"][0].size == (64, 64)
+
+    model = names["VideoLaVITForCausalLM"].from_pretrained("outputs/instruct")
+    processor = names["VideoLaVITProcessor"].from_pretrained("outputs/instruct")
+    content = [{"type": "video", "path": str(next((tmp_path / "data" / "train" / "videos").iterdir()))}]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": [*content, {"type": "text", "text": "What colour is the object?"}]}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    assert model.generate(**inputs, max_new_tokens=4).shape[1] > inputs["input_ids"].shape[1]
