@@ -168,7 +168,9 @@ class KeyframeDetokenizerForTraining(TrainedParts):
 
     def encode_tokens(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What takes the place of prompt embeddings and of the pooled one, from the tokens of images."""
-        codes = self.helper("keyframe_tokenizer").encode(pixel_values)
+        # Half precision would choose other codes.
+        with torch.autocast(pixel_values.device.type, enabled=False):
+            codes = self.helper("keyframe_tokenizer").encode(pixel_values)
         num_codes = torch.tensor([len(row) for row in codes], device=pixel_values.device)
         padded = torch.nn.utils.rnn.pad_sequence(codes, batch_first=True)
         mask = torch.arange(padded.shape[1], device=pixel_values.device) < num_codes[:, None]
@@ -231,10 +233,13 @@ def main(args: list[str] | None = None):
         eval_dataset=eval_dataset,
         data_collator=collate,
         ema_decay=objective_args.ema_decay,
-        callbacks=[
-            PictureCallback(lambda model: draw_samples(model, pipe, eval_dataset, objective_args.sample_steps))
-        ],
     )
+
+    def draw(model: KeyframeDetokenizerForTraining) -> dict:
+        with trainer.moving_average():
+            return draw_samples(model, pipe, eval_dataset, objective_args.sample_steps)
+
+    trainer.add_callback(PictureCallback(draw))
 
     def save(folder: Path) -> None:
         trainer.use_moving_average()

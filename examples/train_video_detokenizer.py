@@ -197,7 +197,9 @@ class VideoDetokenizerForTraining(TrainedParts):
         is_quantized = torch.rand(len(motion), device=motion.device) < self.args.quantized_motion_probability
         if "motion_tokenizer" in self._frozen and is_quantized.any():
             tokenizer = self.helper("motion_tokenizer")
-            decoded = tokenizer.decode(tokenizer.encode(motion_vectors), height=height, width=width).to(motion)
+            # Half precision would choose other codes.
+            with torch.autocast(motion.device.type, enabled=False):
+                decoded = tokenizer.decode(tokenizer.encode(motion_vectors), height=height, width=width).to(motion)
             motion = torch.where(expand_as(is_quantized, motion), decoded, motion)
         return motion
 
@@ -306,8 +308,13 @@ def main(args: list[str] | None = None):
         eval_dataset=eval_dataset,
         data_collator=collate,
         ema_decay=objective_args.ema_decay,
-        callbacks=[PictureCallback(lambda model: draw_samples(pipe, eval_dataset, objective_args.sample_steps))],
     )
+
+    def draw(model: VideoDetokenizerForTraining) -> dict:
+        with trainer.moving_average():
+            return draw_samples(pipe, eval_dataset, objective_args.sample_steps)
+
+    trainer.add_callback(PictureCallback(draw))
 
     def save(folder: Path) -> None:
         trainer.use_moving_average()

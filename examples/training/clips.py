@@ -123,7 +123,7 @@ class ImageDataset(_ReadableSamples):
         self.frame_size = frame_size
 
     def read(self, file: str, generator: np.random.Generator) -> dict[str, torch.Tensor]:
-        image = np.asarray(load_image(file))
+        image = np.array(load_image(file))
         if self.frame_size is not None:
             image = crop_to_aspect(image[None], self.frame_size)[0]
         pixel_values = self.image_processor(image, input_data_format="channels_last", return_tensors="pt")[

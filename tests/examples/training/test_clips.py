@@ -107,3 +107,10 @@ def test_images_come_with_and_without_the_detokenizers_picture(tmp_path):
     assert plain.keys() == {"pixel_values"} and plain["pixel_values"].shape == (3, 224, 224)
     item = ImageDataset(files, VideoLaVITImageProcessor(), frame_size=(32, 32))[0]
     assert item["image"].shape == (3, 32, 32) and item["original_size"].tolist() == [40, 40]
+    # The tokens are those of the picture that is to be made of them.
+    square = ImageDataset(files, VideoLaVITImageProcessor(size={"height": 32, "width": 32}), frame_size=(32, 32))[0]
+    mean, std = (
+        torch.tensor(values)[:, None, None]
+        for values in (VideoLaVITImageProcessor.image_mean, VideoLaVITImageProcessor.image_std)
+    )
+    assert (square["pixel_values"] * std + mean - (square["image"] / 2 + 0.5)).abs().mean() < 0.005
