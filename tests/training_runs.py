@@ -11,32 +11,24 @@ import psutil
 
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-# FSDP2 on CPUs, in the environment variables that `accelerate launch` makes of its configuration.
-FSDP2 = {
-    "ACCELERATE_USE_FSDP": "true",
-    "FSDP_VERSION": "2",
-    "FSDP_RESHARD_AFTER_FORWARD": "true",
-    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-    "FSDP_TRANSFORMER_CLS_TO_WRAP": "LlamaDecoderLayer",
-    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
-}
 
 
-def start(program: str, *args: object, num_processes: int = 1, **environment: str) -> subprocess.Popen:
-    """Starts a program of `examples/`."""
+def start(program: str, *args: object, num_processes: int = 1, fsdp2: bool = False) -> subprocess.Popen:
+    """Starts a program of `examples/`, in several processes under DDP, or sharded by FSDP2."""
     command = [sys.executable]
     if num_processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
+    command += [str(Path(__file__).with_name("fsdp2_on_cpu.py"))] if fsdp2 else []
     command += [str(EXAMPLES / f"{program}.py"), *map(str, args)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
 
 
-def run(program: str, *args: object, num_processes: int = 1, **environment: str) -> str:
+def run(program: str, *args: object, num_processes: int = 1, fsdp2: bool = False) -> str:
     """Runs a program of `examples/` to its end and returns what it printed."""
-    process = start(program, *args, num_processes=num_processes, **environment)
+    process = start(program, *args, num_processes=num_processes, fsdp2=fsdp2)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     return output

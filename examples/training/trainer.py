@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
+from huggingface_hub import HfApi
 from transformers import Trainer, TrainerCallback, TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
@@ -292,8 +293,26 @@ def train_and_save(
     trainer.save_state()
     if args.should_save:
         write_model_card(trainer, tags, base_model, description, usage)
-    if args.push_to_hub:
-        trainer.push_to_hub()
+    if args.push_to_hub and args.should_save:
+        push_folder(args)
+
+
+def push_folder(args: VideoLaVITTrainingArguments) -> None:
+    """
+    Uploads what a run has made, without its checkpoints: the output folder as it is, whatever it holds.
+
+    Args:
+        args ([`VideoLaVITTrainingArguments`]): The run's arguments.
+    """
+    api = HfApi(token=args.hub_token)
+    name = args.hub_model_id or Path(args.output_dir).resolve().name
+    repo_id = api.create_repo(name, private=args.hub_private_repo, exist_ok=True).repo_id
+    api.upload_folder(
+        repo_id=repo_id,
+        folder_path=args.output_dir,
+        commit_message="End of training",
+        ignore_patterns=[f"{PREFIX_CHECKPOINT_DIR}-*", f"{INCOMPLETE}/*", "*.incomplete"],
+    )
 
 
 def _is_finished(checkpoint: str, args: VideoLaVITTrainingArguments) -> bool:

@@ -1,11 +1,13 @@
 """Stage 2, from assembled parts to a trained model, in one and in several processes, killed and resumed."""
 
+import re
+
 import datasets
 import numpy as np
 import pytest
 import torch
 from token_samples import make_samples
-from training_runs import FSDP2, kill_when, logged, run, start
+from training_runs import kill_when, logged, run, start
 
 from transformers_videolavit import VideoLaVITForCausalLM, VideoLaVITProcessor
 
@@ -70,15 +72,18 @@ def test_a_killed_run_resumes_to_exactly_the_same_losses(small, uninterrupted, t
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
 def test_two_processes_give_the_loss_curve_of_one(small, uninterrupted, tmp_path, engine):
     args = arguments(small[0], tmp_path, per_device_train_batch_size=1)
-    run("pretrain", *args, num_processes=2, **(FSDP2 if engine == "fsdp2" else {}))
+    output = run("pretrain", *args, num_processes=2, fsdp2=engine == "fsdp2")
+    sharded = [int(number) for number in re.findall(r"FSDP2 sharded (\d+) modules", output)]
+    # The model, and the two layers of its language model at least.
+    assert len(sharded) == (2 if engine == "fsdp2" else 0) and all(number >= 3 for number in sharded)
     for name in ("loss", "loss_text", "loss_visual", "loss_motion"):
         np.testing.assert_allclose(logged(tmp_path, name), logged(uninterrupted, name), rtol=0, atol=1e-4)
 
 
 def test_two_sharded_processes_killed_and_resumed_give_the_same_losses(small, uninterrupted, tmp_path):
     args = arguments(small[0], tmp_path, per_device_train_batch_size=1)
-    kill_when(start("pretrain", *args, num_processes=2, **FSDP2), tmp_path / "checkpoint-4" / "complete")
-    run("pretrain", *args, num_processes=2, **FSDP2)
+    kill_when(start("pretrain", *args, num_processes=2, fsdp2=True), tmp_path / "checkpoint-4" / "complete")
+    run("pretrain", *args, num_processes=2, fsdp2=True)
     np.testing.assert_allclose(logged(tmp_path), logged(uninterrupted), rtol=0, atol=1e-4)
 
 

@@ -208,3 +208,31 @@ def test_a_run_that_ended_before_its_final_model_is_not_trained_further(tmp_path
     longer, checkpoint = make_trainer(tmp_path, max_steps=8)
     train_and_save(longer, checkpoint)
     assert len(losses(longer)) == 8
+
+
+def test_the_output_folder_is_uploaded_without_checkpoints(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from training import trainer as trainer_module
+
+    calls = []
+
+    class Api:
+        def __init__(self, token=None):
+            calls.append(token)
+
+        def create_repo(self, name, **kwargs):
+            calls.append((name, kwargs))
+            return SimpleNamespace(repo_id=f"someone/{name}")
+
+        def upload_folder(self, **kwargs):
+            calls.append(kwargs)
+
+    monkeypatch.setattr(trainer_module, "HfApi", Api)
+    args = SimpleNamespace(
+        hub_token="hf_x", hub_model_id=None, hub_private_repo=True, output_dir=str(tmp_path / "motion-tokenizer")
+    )
+    trainer_module.push_folder(args)
+    assert calls[:2] == ["hf_x", ("motion-tokenizer", {"private": True, "exist_ok": True})]
+    assert calls[2]["repo_id"] == "someone/motion-tokenizer" and calls[2]["folder_path"] == args.output_dir
+    assert "checkpoint-*" in calls[2]["ignore_patterns"]
