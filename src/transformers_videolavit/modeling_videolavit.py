@@ -170,6 +170,11 @@ class VideoLaVITModel(VideoLaVITPreTrainedModel):
         self.post_init()
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The language model's data type, whatever that of the tokenizers."""
+        return self.language_model.dtype
+
+    @property
     def vision_model(self) -> nn.Module:
         """The image encoder, a part of the keyframe tokenizer."""
         return self.keyframe_tokenizer.vision_model
@@ -493,8 +498,11 @@ class VideoLaVITModel(VideoLaVITPreTrainedModel):
 class VideoLaVITForCausalLM(VideoLaVITPreTrainedModel, VideoLaVITGenerationMixin, GenerationMixin):
     config: VideoLaVITConfig
     base_model_prefix = "model"
-    # The base model's, by the names from here: a quantizer compares from the start of a name.
-    _keep_in_fp32_modules = ["model.keyframe_tokenizer", "model.motion_tokenizer", "model.multi_modal_projector"]
+    # The base model's, once more by their whole names: a quantizer compares from the start of a name.
+    _keep_in_fp32_modules = [
+        *VideoLaVITModel._keep_in_fp32_modules,
+        *(f"model.{name}" for name in VideoLaVITModel._keep_in_fp32_modules),
+    ]
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
 
@@ -503,6 +511,11 @@ class VideoLaVITForCausalLM(VideoLaVITPreTrainedModel, VideoLaVITGenerationMixin
         self.model = VideoLaVITModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The language model's data type, whatever that of the tokenizers."""
+        return self.model.dtype
 
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head

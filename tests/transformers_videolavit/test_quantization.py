@@ -92,7 +92,10 @@ def test_other_quantizers_are_told_to_leave_the_tokenizers_alone(small, config):
 
 def test_in_half_precision_of_few_digits_tokens_are_still_made_in_float32(small):
     model = AutoModelForCausalLM.from_pretrained(small[2], dtype=torch.float16)
-    assert model.lm_head.weight.dtype == torch.float16
+    assert model.lm_head.weight.dtype == model.dtype == torch.float16
+    for name, parameter in model.named_parameters():
+        is_kept = any(part in model._keep_in_fp32_modules for part in name.split("."))
+        assert parameter.dtype == (torch.float32 if is_kept else torch.float16), name
     pixel_values = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)).half()
     codes = model.model.keyframe_tokenizer.encode(pixel_values)
     expected = small[0].model.keyframe_tokenizer.encode(pixel_values.float())
