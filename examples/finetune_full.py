@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
 from training.conversations import ConversationArguments, ConversationDataset, load_conversations
-from training.language_modeling import LanguageModelTrainer, freeze_tokenizers
+from training.language_modeling import GenerationCallback, LanguageModelTrainer, freeze_tokenizers
 from training.packing import FlatteningCollator
 from training.trainer import prepare_run, train_and_save
 from transformers import AutoModelForCausalLM, AutoProcessor
@@ -85,6 +85,7 @@ def main(args: list[str] | None = None):
         eval_dataset=build_dataset(data_args.eval_conversations) if data_args.eval_conversations else None,
         data_collator=FlatteningCollator(model.config, always_image=True),
         processing_class=processor,
+        callbacks=[GenerationCallback(processor, data_args.sample_prompts or [], "text")],
     )
     train_and_save(
         trainer,

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from peft import LoraConfig, get_peft_model
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
 from training.conversations import ConversationArguments, ConversationDataset, load_conversations
-from training.language_modeling import LanguageModelTrainer
+from training.language_modeling import GenerationCallback, LanguageModelTrainer
 from training.packing import FlatteningCollator
 from training.trainer import prepare_run, train_and_save
 from transformers import AutoModelForCausalLM, AutoProcessor
@@ -108,6 +108,7 @@ def main(args: list[str] | None = None):
         eval_dataset=build_dataset(data_args.eval_conversations) if data_args.eval_conversations else None,
         data_collator=FlatteningCollator(config, always_image=True),
         processing_class=processor,
+        callbacks=[GenerationCallback(processor, data_args.sample_prompts or [], "text")],
     )
     train_and_save(
         trainer,

@@ -29,7 +29,7 @@ import re
 from dataclasses import dataclass, field
 
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
-from training.language_modeling import LanguageModelTrainer, freeze_tokenizers
+from training.language_modeling import GenerationCallback, LanguageModelTrainer, freeze_tokenizers
 from training.packing import DocumentBuilder, FlatteningCollator, PackedDataset
 from training.token_shards import load_mixture
 from training.trainer import prepare_run, train_and_save
@@ -88,6 +88,11 @@ class DataArguments:
     generation_bos: bool = field(
         default=True, metadata={"help": "Whether `<s>` stands before a prompt, as published."}
     )
+    sample_prompts: list[str] | None = field(
+        default=None, metadata={"help": "Descriptions of videos that the model generates after each evaluation."}
+    )
+    detokenizer: str | None = field(default=None, metadata={"help": "Pipeline that shows them."})
+    sample_size: list[int] | None = field(default=None, metadata={"help": "Height and width of their frames."})
     preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that count tokens."})
 
     def __post_init__(self):
@@ -142,6 +147,11 @@ def main(args: list[str] | None = None):
         eval_dataset=eval_dataset,
         data_collator=FlatteningCollator(model.config, always_image=train_images),
         processing_class=processor,
+        callbacks=[
+            GenerationCallback(
+                processor, data_args.sample_prompts or [], "video", data_args.detokenizer, data_args.sample_size
+            )
+        ],
     )
     train_and_save(
         trainer,

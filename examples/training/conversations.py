@@ -52,6 +52,9 @@ class ConversationArguments:
     eval_conversations: list[dict] | str | None = field(
         default=None, metadata={"help": "Sets to evaluate on, in the same form."}
     )
+    sample_prompts: list[str] | None = field(
+        default=None, metadata={"help": "Questions that the model answers after each evaluation."}
+    )
     max_length: int = field(
         default=4096,
         metadata={"help": "Longest conversation, in tokens before patches are dropped. The rest is cut off."},

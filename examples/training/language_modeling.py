@@ -16,11 +16,15 @@
 import os
 
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+from transformers import ProcessorMixin, TrainerCallback
 from transformers.utils import ModelOutput
 
+from diffusers_videolavit import VideoLaVITDetokenizerPipeline
 from training.packing import IGNORED_LABEL
+from training.pictures import contact_sheet, log_samples, to_picture
 from training.trainer import VideoLaVITTrainer
 from transformers_videolavit import VideoLaVITConfig, save_remote_code
 
@@ -61,6 +65,84 @@ class LanguageModelTrainer(VideoLaVITTrainer):
 
     def _model_config(self) -> VideoLaVITConfig:
         return self.accelerator.unwrap_model(self.model).config
+
+
+class GenerationCallback(TrainerCallback):
+    """
+    Has the language model answer or continue prompts after each evaluation.
+
+    Args:
+        processor ([`VideoLaVITProcessor`]): Prepares the prompts.
+        prompts (`list[str]`): Questions, or descriptions of videos.
+        generation_mode (`str`): `"text"` for answers, `"video"` for clips.
+        detokenizer (`str`, *optional*): Folder or repository of the pipeline that shows the clips.
+        size (`tuple[int, int]`, *optional*): Height and width of the frames.
+    """
+
+    def __init__(
+        self,
+        processor: ProcessorMixin,
+        prompts: list[str],
+        generation_mode: str,
+        detokenizer: str | None = None,
+        size: tuple[int, int] | None = None,
+    ):
+        self.processor = processor
+        self.prompts = prompts
+        self.generation_mode = generation_mode
+        self.detokenizer = detokenizer
+        self.size = size
+
+    @torch.no_grad()
+    def on_evaluate(self, args, state, control, model=None, **kwargs):
+        if not self.prompts:
+            return
+        # All processes generate: the weights can be sharded over them.
+        training = model.training
+        model.eval()
+        if self.generation_mode == "text":
+            messages = [[{"role": "user", "content": prompt}] for prompt in self.prompts]
+            inputs = self.processor.apply_chat_template(
+                messages,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                padding=True,
+            )
+        else:
+            inputs = self.processor(text=self.prompts, generation_mode=self.generation_mode, return_tensors="pt")
+        limit = {"max_new_tokens": 64} if self.generation_mode == "text" else {}
+        ids = model.generate(**inputs.to(args.device), generation_mode=self.generation_mode, do_sample=False, **limit)
+        model.train(training)
+        if not state.is_world_process_zero:
+            return
+        if self.generation_mode == "text":
+            answers = self.processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            lines = [f"{prompt}\n{answer.strip()}\n" for prompt, answer in zip(self.prompts, answers)]
+            log_samples(args, state.global_step, texts={"answers": "\n".join(lines)})
+            return
+        clips = [
+            [codes.cpu() for kind, codes in sample if kind != "text"]
+            for sample in self.processor.post_process_multimodal_output(ids)
+        ]
+        lines = [f"{prompt}\n{len(keyframe)} visual tokens\n" for prompt, (keyframe, _) in zip(self.prompts, clips)]
+        pictures = {"videos": self._draw(clips)} if self.detokenizer is not None else {}
+        log_samples(args, state.global_step, pictures, texts={"videos": "\n".join(lines)})
+
+    def _draw(self, clips: list[list[torch.Tensor]]) -> Image.Image:
+        pipe = VideoLaVITDetokenizerPipeline.from_pretrained(self.detokenizer)
+        pipe.set_progress_bar_config(disable=True)
+        height, width = self.size if self.size is not None else (None, None)
+        rows = []
+        for keyframe, motion in clips:
+            generator = torch.Generator().manual_seed(0)
+            size = {} if height is None else {"height": height, "width": width}
+            frames = pipe(
+                visual_codes=[keyframe], motion_codes=motion[None], generator=generator, output_type="pt", **size
+            ).frames[0]
+            rows.append([to_picture(frames[index]) for index in range(0, len(frames), 6)])
+        return contact_sheet(rows)
 
 
 def modality_means(

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pictures of what a model in training does: drawn, saved, and shown in TensorBoard and Weights & Biases."""
+"""Samples of what a model in training does: drawn, saved, and shown in TensorBoard and Weights & Biases."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 
 class PictureCallback(TrainerCallback):
@@ -40,20 +40,35 @@ class PictureCallback(TrainerCallback):
         training = model.training
         pictures = self.draw(model.eval())
         model.train(training)
-        folder = Path(args.output_dir) / "samples"
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            picture.save(folder / f"{name}-{state.global_step:07d}.png")
-        if "tensorboard" in args.report_to:
-            from torch.utils.tensorboard import SummaryWriter
+        log_samples(args, state.global_step, pictures=pictures)
 
-            with SummaryWriter(Path(args.output_dir) / "runs" / "samples") as writer:
-                for name, picture in pictures.items():
-                    writer.add_image(name, np.asarray(picture), state.global_step, dataformats="HWC")
-        if "wandb" in args.report_to:
-            import wandb
 
-            wandb.log({name: wandb.Image(picture) for name, picture in pictures.items()}, step=state.global_step)
+def log_samples(
+    args: TrainingArguments,
+    step: int,
+    pictures: dict[str, Image.Image] | None = None,
+    texts: dict[str, str] | None = None,
+) -> None:
+    """Writes samples into `samples/` of a run's output folder, and to its trackers."""
+    folder = Path(args.output_dir) / "samples"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in (pictures or {}).items():
+        picture.save(folder / f"{name}-{step:07d}.png")
+    for name, text in (texts or {}).items():
+        (folder / f"{name}-{step:07d}.txt").write_text(text, encoding="utf-8")
+    if "tensorboard" in args.report_to:
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(Path(args.output_dir) / "runs" / "samples") as writer:
+            for name, picture in (pictures or {}).items():
+                writer.add_image(name, np.asarray(picture), step, dataformats="HWC")
+            for name, text in (texts or {}).items():
+                writer.add_text(name, text, step)
+    if "wandb" in args.report_to:
+        import wandb
+
+        shown = {name: wandb.Image(picture) for name, picture in (pictures or {}).items()}
+        wandb.log(shown | {name: wandb.Html(f"<pre>{text}</pre>") for name, text in (texts or {}).items()}, step=step)
 
 
 def draw_motion(motion: torch.Tensor, scale: float | None = None) -> np.ndarray:

@@ -218,3 +218,16 @@ def test_two_processes_give_the_loss_curve_of_one(small, tmp_path):
     args = arguments(small, tmp_path / "two", per_device_train_batch_size=1)
     run("finetune_lora", *args, num_processes=2)
     np.testing.assert_allclose(logged(tmp_path / "two"), logged(tmp_path / "one"), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("program", ["finetune_full", "finetune_lora"])
+def test_questions_are_answered_after_evaluation(small, tmp_path, program):
+    import importlib
+
+    sets = json.dumps(small[3][:1])
+    settings = {"max_steps": 1, "eval_strategy": "steps", "eval_steps": 1, "sample_prompts": "Who are you?"}
+    importlib.import_module(program).main(
+        arguments(small, tmp_path, conversations=sets, eval_conversations=sets, **settings)
+    )
+    (text,) = (tmp_path / "samples").glob("answers-*.txt")
+    assert text.read_text().startswith("Who are you?\n") and logged(tmp_path, "eval_loss")

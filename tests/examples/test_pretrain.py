@@ -155,3 +155,21 @@ def test_data_are_named_once():
         DataArguments()
     with pytest.raises(ValueError, match="mixture"):
         DataArguments(train_files=["a.parquet"], mixture=[{"path": "b.parquet", "weight": 1.0}])
+
+
+def test_videos_are_generated_and_shown_after_evaluation(small, tmp_path):
+    from pretrain import main
+    from small_random_model import build_detokenizer
+
+    from transformers_videolavit import VideoLaVITProcessor
+
+    pipe = build_detokenizer(small[1], VideoLaVITProcessor.from_pretrained(small[0] / "model"))
+    pipe.register_modules(language_model=None, processor=None, motion_tokenizer=small[1].model.motion_tokenizer)
+    pipe.save_pretrained(tmp_path / "detokenizer")
+    settings = {"max_steps": 1, "eval_files": small[0] / "tokens.parquet", "eval_strategy": "steps", "eval_steps": 1}
+    settings |= {"sample_prompts": "a red circle", "detokenizer": tmp_path / "detokenizer"}
+    args = [str(argument) for argument in arguments(small[0], tmp_path / "out", **settings)]
+    main([*args, "--sample_size", "64", "64", "--report_to", "tensorboard"])
+    (text,) = (tmp_path / "out" / "samples").glob("videos-*.txt")
+    assert "visual tokens" in text.read_text() and list((tmp_path / "out" / "samples").glob("videos-*.png"))
+    assert logged(tmp_path / "out", "eval_loss") and logged(tmp_path / "out", "eval_loss_text")
