@@ -54,9 +54,13 @@ def convert(plan: RepositoryPlan, repo_id: str, dtype: torch.dtype | None, max_s
         dtype (`torch.dtype`, *optional*): Type of the weights; by default each keeps its own.
         max_shard_size (`str`): Largest size of a file of weights.
     """
-    record = _describe(plan, repo_id, dtype, max_shard_size)
-    if _is_complete(plan.folder, record):
+    record = _describe(plan, dtype, max_shard_size)
+    found = _find_record(plan.folder, record)
+    if found["complete"]:
         tqdm.write(f"{plan.folder} is complete.")
+        if found["repo_id"] != repo_id:
+            write_model_card(plan.name, plan.folder, repo_id)
+            _write_record(plan.folder, {**found, "repo_id": repo_id})
         return
     with _progress(plan, f"Writing {plan.name}", dtype) as progress:
         for model in plan.models:
@@ -74,51 +78,61 @@ def convert(plan: RepositoryPlan, repo_id: str, dtype: torch.dtype | None, max_s
         model.save_config(dtype)
     if (plan.folder / "config.json").is_file():
         save_remote_code(plan.folder)
-    write_text(plan.folder / RECORD_FILE, json.dumps({**record, "complete": True}, indent=2) + "\n")
+    _write_record(plan.folder, {**record, "repo_id": repo_id, "complete": True})
 
 
-def _describe(plan: RepositoryPlan, repo_id: str, dtype: torch.dtype | None, max_shard_size: str) -> dict:
-    paths = sorted({info.path for model in plan.models for info in model.infos.values()})
+def _describe(plan: RepositoryPlan, dtype: torch.dtype | None, max_shard_size: str) -> dict:
+    paths = sorted({info.path.resolve() for model in plan.models for info in model.infos.values()})
     state = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
     return {
-        "repo_id": repo_id,
         "dtype": "auto" if dtype is None else str(dtype).removeprefix("torch."),
         "max_shard_size": max_shard_size,
-        "files": {path.name: path.stat().st_size for path in paths},
         "digest": hashlib.sha256(json.dumps(state).encode()).hexdigest(),
-        "complete": False,
     }
 
 
-def _is_complete(folder: Path, record: dict) -> bool:
-    """Whether a repository is converted. What another source or other arguments have left in its folder is deleted."""
+def _find_record(folder: Path, record: dict) -> dict:
+    """The record in a folder, or a new one. What another source or other arguments have left in the folder is deleted."""
     path = folder / RECORD_FILE
     if path.is_file():
         found = json.loads(path.read_text())
-        if found | {"complete": False} == record:
-            return found["complete"]
+        if record.items() <= found.items():
+            return found
         shutil.rmtree(folder)
     elif folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} exists and is no conversion: it would be overwritten. Choose another output.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(record, indent=2) + "\n")
-    return False
+    _write_record(folder, {**record, "complete": False})
+    return {**record, "complete": False}
+
+
+def _write_record(folder: Path, record: dict) -> None:
+    write_text(folder / RECORD_FILE, json.dumps(record, indent=2) + "\n")
 
 
 def verify(plan: RepositoryPlan, dtype: torch.dtype | None) -> None:
     """
-    Compares every parameter that was written with its source, bit for bit in the type it was written in.
+    Loads what was written by the models' own classes, without reading the weights, and compares every weight with its source,
+    bit for bit in the type it was written in.
 
     Raises:
         ValueError: If one differs, is missing or is too many.
     """
+    lines = ["| model | class | tensors | MiB |", "|---|---|---|---|"]
     with _progress(plan, f"Verifying {plan.name}", dtype) as progress:
         for model in plan.models:
             parameters = model.parameters(dtype)
             wrong = compare_weights(model.folder, parameters, model.sources, progress)
+            model_class = type(model.model)
+            if not wrong:
+                _, report = model_class.from_pretrained(model.folder, device_map="meta", output_loading_info=True)
+                wrong = sorted({*report["missing_keys"], *report["unexpected_keys"]})
             if wrong:
                 raise ValueError(f"{model.folder}: {len(wrong)} parameters are not as in the source: {wrong[:8]}.")
-            tqdm.write(f"{model.folder}: {len(parameters)} tensors are equal to their sources")
+            size = sum(parameter.nbytes for parameter in parameters.values()) / 2**20
+            name = model.folder.relative_to(plan.folder.parent)
+            lines.append(f"| {name} | {model_class.__name__} | {len(parameters)} equal | {size:.1f} |")
+    tqdm.write("\n".join(lines))
 
 
 def _progress(plan: RepositoryPlan, description: str, dtype: torch.dtype | None) -> tqdm:

@@ -17,6 +17,7 @@ import filecmp
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -351,6 +352,20 @@ def test_a_finished_conversion_is_left_alone_unless_it_is_another(tmp_path):
     assert load_file(weights)["lm_head.weight"].dtype == torch.float16
 
 
+def test_another_name_changes_nothing_but_the_card(tmp_path, monkeypatch):
+    import convert_original_checkpoint
+
+    monkeypatch.setattr(convert_original_checkpoint, "HfApi", MagicMock())
+    convert(tmp_path, "--components", "video-lavit-sft")
+    folder = tmp_path / "video-lavit-sft"
+    times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    for owner in ("someone", "another"):
+        convert(tmp_path, "--components", "video-lavit-sft", "--push-to-hub", owner)
+        changed = {path.name for path in folder.iterdir() if path.stat().st_mtime_ns != times[path.name]}
+        assert changed == {"README.md", "conversion.json"}
+        assert f'from_pretrained("{owner}/video-lavit-sft"' in (folder / "README.md").read_text()
+
+
 def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
     (tmp_path / "video-lavit-sft").mkdir()
     (tmp_path / "video-lavit-sft" / "thesis.txt").write_text("mine")
@@ -370,6 +385,19 @@ def test_verification_finds_a_changed_weight(tmp_path):
     save_file(weights, path, {"format": "pt"})
     with pytest.raises(ValueError, match=r"lm_head\.weight"):
         convert(tmp_path, *args, "--verify")
+
+
+def test_verification_loads_by_the_models_class_and_lists_what_is_equal(tmp_path, capsys):
+    args = ["--components", "video-lavit-detokenizer", "--verify"]
+    convert(tmp_path, *args)
+    folder = tmp_path / "video-lavit-detokenizer"
+    table = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| video-lavit")]
+    assert len(table) == 7 and ["UNet2DConditionModel" in row for row in table].count(True) == 1
+    assert {row[0].split("/")[1] for row in table} == {path.parent.name for path in folder.glob("*/*.safetensors")}
+    config = json.loads((folder / "motion_encoder" / "config.json").read_text())
+    (folder / "motion_encoder" / "config.json").write_text(json.dumps(config | {"num_layers": 1}))
+    with pytest.raises(ValueError, match=r"parameters are not as in the source: \['transformer_blocks.1"):
+        convert(tmp_path, *args)
 
 
 def test_without_a_projection_the_pre_trained_model_gets_the_tuned_ones_or_zeros(damaged, tmp_path):
@@ -466,3 +494,62 @@ def test_every_full_size_parameter_has_one_place_and_a_way_back():
         for old, parts in _join(planned, names).items():
             rows = sum(info.shape[0] for info, _ in parts)
             assert (rows, *parts[0][0].shape[1:]) == tensors[old].shape
+
+
+def test_the_released_sizes_are_inferred_and_planned(tmp_path, monkeypatch):
+    """The three repositories at full size, without data: every parameter of every model has its source, of its shape."""
+    import repository_plans
+    from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, UNet2DConditionModel
+    from original_checkpoint import TensorInfo
+    from parameter_names_transformers import convert_to_original
+    from transformers import LlamaConfig
+
+    from diffusers_videolavit import UNetSpatioTemporalMotionConditionModel
+    from transformers_videolavit import VideoLaVITConfig, VideoLaVITForCausalLM
+
+    shapes = json.loads((FIXTURES / "original_parameters.json").read_text())
+    # The SDXL U-Net has its sizes in its configuration, whatever they are: as in the tiny checkpoint.
+    image = "image_detokenizer"
+    for folder in (f"{image}/scheduler", "video_detokenizer/scheduler", f"{image}/unet"):
+        shutil.copytree(CHECKPOINT / folder, tmp_path / folder)
+    with torch.device("meta"):
+        model = VideoLaVITForCausalLM(VideoLaVITConfig(text_config=LlamaConfig(vocab_size=49412)))
+        models = {
+            "video_detokenizer/vae": AutoencoderKLTemporalDecoder(),
+            f"{image}/vae": AutoencoderKL(),
+            f"{image}/unet": UNet2DConditionModel.from_config(
+                UNet2DConditionModel.load_config(tmp_path / image / "unet")
+            ),
+        }
+    state_dict = model.state_dict()
+    for key in ("language_model", "language_model_sft"):
+        shapes[key] = {name: tuple(tensor.shape) for name, tensor in convert_to_original(state_dict, key).items()}
+        (tmp_path / key).mkdir()
+        (tmp_path / key / "config.json").write_text(LlamaConfig(vocab_size=49412).to_json_string())
+    for folder, part in models.items():
+        part.save_config(tmp_path / folder)
+        shapes[folder] = {name: tuple(tensor.shape) for name, tensor in part.state_dict().items()}
+    (tmp_path / "video_detokenizer" / "unet").mkdir()
+    config = {"_class_name": "UNetSpatioTemporalConditionModel", "in_channels": 8, "num_frames": 24}
+    (tmp_path / "video_detokenizer" / "unet" / "config.json").write_text(json.dumps(config))
+
+    def describe(path):
+        found = shapes[str(path.relative_to(tmp_path))]
+        return {name: TensorInfo(path, tuple(shape), torch.bfloat16) for name, shape in found.items()}
+
+    monkeypatch.setattr(repository_plans, "describe_tensors", describe)
+    plans = {name: plan(tmp_path, tmp_path / "out" / name, {}) for name, plan in repository_plans.PLANS.items()}
+    used = {}
+    for plan in plans.values():
+        for part in plan.models:
+            for source in part.sources.values():
+                if source.path is not None:
+                    used.setdefault(str(source.path.relative_to(tmp_path)), set()).add(source.name)
+    assert used == {file: set(tensors) for file, tensors in shapes.items()}
+    assert all(len(plans[name].models) == 1 for name in ("video-lavit", "video-lavit-sft"))
+    default, planned = model.config.to_dict(), plans["video-lavit-sft"].models[0].model.config.to_dict()
+    for part in ("keyframe_tokenizer_config", "motion_tokenizer_config", "text_config"):
+        assert planned[part] == default[part]
+    unet = next(part for part in plans["video-lavit-detokenizer"].models if part.folder.name == "unet").model
+    # The weights tell, not the configuration of the U-Net that they were trained from.
+    assert isinstance(unet, UNetSpatioTemporalMotionConditionModel) and unet.config.in_channels == 10
