@@ -40,11 +40,11 @@ from sharded_safetensors import write_text
 from tqdm.auto import tqdm
 
 
-# The original name of a tensor -> the tensors of ours that it is made of, one after another.
-Parts = dict[str, list[tuple[TensorInfo, str]]]
+# The original name of a tensor -> the tensor of ours.
+Tensors = dict[str, tuple[TensorInfo, str]]
 
 
-def export_language_model(source: Path, is_tuned: bool) -> dict[str, Parts]:
+def export_language_model(source: Path, is_tuned: bool) -> dict[str, Tensors]:
     """The files of `video-lavit` or `video-lavit-sft`, and what they hold."""
     tensors = describe_tensors(source)
     files = {"language_model_sft": "language_model_sft"} if is_tuned else {"language_model": "language_model"}
@@ -52,71 +52,69 @@ def export_language_model(source: Path, is_tuned: bool) -> dict[str, Parts]:
         files |= VISUAL_FILES
     return {
         path: {
-            old: [(tensors[new], new)]
-            for old, new in convert_to_original({name: name for name in tensors}, key).items()
+            old: (tensors[new], new) for old, new in convert_to_original({name: name for name in tensors}, key).items()
         }
         for key, path in files.items()
     }
 
 
-def export_detokenizer(source: Path) -> dict[str, Parts]:
+def export_detokenizer(source: Path) -> dict[str, Tensors]:
     """The files of `video-lavit-detokenizer`, and what they hold."""
     encoder, unet = describe_tensors(source / "motion_encoder"), describe_tensors(source / "unet")
     decoder = describe_tensors(source / "keyframe_token_decoder")
-    video = _join(encoder, motion_encoder_names(count_layers(encoder)), "motion_encoder.")
-    video |= {f"unet.{name}": [(info, name)] for name, info in unet.items()}
+    video = _rename(encoder, motion_encoder_names(count_layers(encoder)), "motion_encoder.")
+    video |= {f"unet.{name}": (info, name) for name, info in unet.items()}
     files = {
         VIDEO_UNET_FILE: video,
-        TOKEN_DECODER_FILE: _join(decoder, keyframe_token_decoder_names(count_layers(decoder))),
+        TOKEN_DECODER_FILE: _rename(decoder, keyframe_token_decoder_names(count_layers(decoder))),
     }
     for folder, path in (
         ("vae", "video_detokenizer/vae/diffusion_pytorch_model.bin"),
         ("keyframe_vae", "image_detokenizer/vae/diffusion_pytorch_model.bin"),
         ("keyframe_unet", "image_detokenizer/unet/diffusion_pytorch_model.bin"),
     ):
-        files[path] = {name: [(info, name)] for name, info in describe_tensors(source / folder).items()}
+        files[path] = {name: (info, name) for name, info in describe_tensors(source / folder).items()}
     return files
 
 
-def _join(tensors: dict[str, TensorInfo], names: dict[str, tuple[str, ...]], prefix: str = "") -> Parts:
-    return {prefix + old: [(tensors[new], new) for new in new_names] for old, new_names in names.items()}
+def _rename(tensors: dict[str, TensorInfo], names: dict[str, str], prefix: str = "") -> Tensors:
+    return {prefix + old: (tensors[new], new) for old, new in names.items()}
 
 
-def write_file(path: Path, parts: Parts, dtype: torch.dtype | None, max_shard_size: str, progress: tqdm) -> None:
+def write_file(path: Path, contents: Tensors, dtype: torch.dtype | None, max_shard_size: str, progress: tqdm) -> None:
     """
     Writes a pickle, or shards of one with their index where `path` is a folder. One of them is in memory at a time.
 
     Args:
         path (`Path`): The file, or the folder of a language model.
-        parts (`Parts`): What it holds.
+        contents (`Tensors`): What it holds.
         dtype (`torch.dtype`, *optional*): Type of the weights; by default each keeps its own.
         max_shard_size (`str`): Largest size of a shard.
         progress (`tqdm`): Counts tensors.
     """
     if path.suffix == ".bin":
         path.parent.mkdir(parents=True, exist_ok=True)
-        _save({path: list(parts)}, parts, dtype, progress)
+        _save({path: list(contents)}, contents, dtype, progress)
         return
     path.mkdir(parents=True, exist_ok=True)
     shapes = {
-        name: torch.empty(sources[0][0].shape, dtype=dtype or sources[0][0].dtype, device="meta")
-        for name, sources in parts.items()
+        name: torch.empty(info.shape, dtype=dtype or info.dtype, device="meta") for name, (info, _) in contents.items()
     }
     split = split_torch_state_dict_into_shards(
         shapes, filename_pattern="pytorch_model{suffix}.bin", max_shard_size=max_shard_size
     )
-    _save({path / name: names for name, names in split.filename_to_tensors.items()}, parts, dtype, progress)
+    _save({path / name: names for name, names in split.filename_to_tensors.items()}, contents, dtype, progress)
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
         write_text(path / "pytorch_model.bin.index.json", json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
-def _save(files: dict[Path, list[str]], parts: Parts, dtype: torch.dtype | None, progress: tqdm) -> None:
+def _save(files: dict[Path, list[str]], contents: Tensors, dtype: torch.dtype | None, progress: tqdm) -> None:
     for path, names in files.items():
         tensors = {}
         for name in names:
-            chunks = [next(read_tensors(info.path, [part]))[1] for info, part in parts[name]]
-            tensor = torch.cat(chunks) if len(chunks) > 1 else chunks[0]
+            info, own_name = contents[name]
+            _, tensor = next(read_tensors(info.path, [own_name]))
             tensors[name] = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
             progress.update()
         temporary = path.with_name(f"{path.name}.incomplete")
@@ -125,7 +123,7 @@ def _save(files: dict[Path, list[str]], parts: Parts, dtype: torch.dtype | None,
 
 
 # What is written of each repository, and which of its files are copied to where.
-EXPORTS: dict[str, tuple[Callable[[Path], dict[str, Parts]], dict[str, str]]] = {
+EXPORTS: dict[str, tuple[Callable[[Path], dict[str, Tensors]], dict[str, str]]] = {
     "video-lavit": (
         lambda source: export_language_model(source, is_tuned=False),
         {"generation_config.json": "language_model/generation_config.json"},
@@ -165,8 +163,8 @@ def main(args: list[str] | None = None) -> None:
         export, copies = EXPORTS[name]
         files = export(source)
         with tqdm(total=sum(map(len, files.values())), desc=f"Exporting {name}", unit="tensors") as progress:
-            for path, parts in files.items():
-                write_file(arguments.output / path, parts, dtype, arguments.max_shard_size, progress)
+            for path, contents in files.items():
+                write_file(arguments.output / path, contents, dtype, arguments.max_shard_size, progress)
         for path, target in copies.items():
             (arguments.output / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / path, arguments.output / target)

@@ -25,7 +25,7 @@ import torch
 CODEBOOK_NAME = "quantize.embedding.weight"
 
 
-def motion_encoder_names(num_layers: int) -> dict[str, tuple[str, ...]]:
+def motion_encoder_names(num_layers: int) -> dict[str, str]:
     """
     Names of the motion encoder's parameters.
 
@@ -33,36 +33,33 @@ def motion_encoder_names(num_layers: int) -> dict[str, tuple[str, ...]]:
         num_layers (`int`): Number of blocks.
 
     Returns:
-        `dict[str, tuple[str, ...]]`: For every original name the name in `MotionConditionEncoder`, or the names of the
-        equal parts into which the tensor is split along its first dimension.
+        `dict[str, str]`: For every original name the name in `MotionConditionEncoder`.
     """
-    names = {"pos_embed": ("pos_embed",)}
+    names = {"pos_embed": "pos_embed"}
     names |= _linear("in_proj", "proj_in") | _linear("norm", "norm_out") | _linear("out_proj", "proj_out")
     for i in range(num_layers):
         old, new = f"blocks.{i}", f"transformer_blocks.{i}"
         for kind in ("spatial", "temporal"):
             attention = f"{new}.{kind}_attn"
-            names[f"{old}.{kind}_attention.qkv.weight"] = tuple(f"{attention}.to_{part}.weight" for part in "qkv")
-            names[f"{old}.{kind}_attention.q_bias"] = (f"{attention}.to_q.bias",)
-            names[f"{old}.{kind}_attention.v_bias"] = (f"{attention}.to_v.bias",)
+            names[f"{old}.{kind}_attention.qkv.weight"] = f"{attention}.to_qkv.weight"
+            names |= {f"{old}.{kind}_attention.{bias}": f"{attention}.{bias}" for bias in ("q_bias", "v_bias")}
             names |= _linear(f"{old}.{kind}_attention.proj", f"{attention}.to_out.0")
         names |= _norms_and_mlp(old, new)
     return names
 
 
-def keyframe_token_decoder_names(num_layers: int) -> dict[str, tuple[str, ...]]:
+def keyframe_token_decoder_names(num_layers: int) -> dict[str, str]:
     """Names of the keyframe token decoder's parameters in `KeyframeTokenDecoder`; as [`motion_encoder_names`]."""
-    names = {name: (name,) for name in ("pos_embed", "query_embed")}
+    names = {name: name for name in ("pos_embed", "query_embed")}
     names |= _linear("in_proj", "proj_in") | _linear("norm", "norm_out")
     names |= _linear("decode_task_layer.0", "proj_out_1") | _linear("decode_task_layer.2", "proj_out_2")
     names |= _linear("unet_proj_1", "prompt_proj_1") | _linear("unet_proj_2", "prompt_proj_2")
-    names["unet_attnpool.positional_embedding"] = ("pooling.pos_embed",)
+    names["unet_attnpool.positional_embedding"] = "pooling.pos_embed"
     for old, new in {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "c_proj": "to_out.0"}.items():
         names |= _linear(f"unet_attnpool.{old}", f"pooling.attn.{new}")
     for i in range(num_layers):
         old, new = f"blocks.{i}", f"transformer_blocks.{i}"
-        for kind in ("weight", "bias"):
-            names[f"{old}.self_attn.qkv.{kind}"] = tuple(f"{new}.attn1.to_{part}.{kind}" for part in "qkv")
+        names |= _linear(f"{old}.self_attn.qkv", f"{new}.attn1.to_qkv")
         names |= _linear(f"{old}.self_attn.proj", f"{new}.attn1.to_out.0")
         for part in ("query", "key", "value"):
             names |= _linear(f"{old}.cross_attn.{part}", f"{new}.attn2.to_{part[0]}")
@@ -133,11 +130,11 @@ def revert_keyframe_token_decoder(
     return _revert(weights, keyframe_token_decoder_names(count_layers(weights))), state_dict["codebook"]
 
 
-def _linear(old: str, new: str) -> dict[str, tuple[str, ...]]:
-    return {f"{old}.{kind}": (f"{new}.{kind}",) for kind in ("weight", "bias")}
+def _linear(old: str, new: str) -> dict[str, str]:
+    return {f"{old}.{kind}": f"{new}.{kind}" for kind in ("weight", "bias")}
 
 
-def _norms_and_mlp(old: str, new: str) -> dict[str, tuple[str, ...]]:
+def _norms_and_mlp(old: str, new: str) -> dict[str, str]:
     names = _linear(f"{old}.mlp.fc1", f"{new}.ff.net.0.proj") | _linear(f"{old}.mlp.fc2", f"{new}.ff.net.2")
     for i in range(3):
         names |= _linear(f"{old}.norm{i}", f"{new}.norm{i + 1}")
@@ -156,16 +153,11 @@ def _check_names(expected: set[str], actual: set[str]) -> None:
         )
 
 
-def _convert(state_dict: dict[str, torch.Tensor], names: dict[str, tuple[str, ...]]) -> dict[str, torch.Tensor]:
+def _convert(state_dict: dict[str, torch.Tensor], names: dict[str, str]) -> dict[str, torch.Tensor]:
     _check_names(set(names), set(state_dict))
-    converted = {}
-    for old, new in names.items():
-        # Cloned, so that the parts can be saved: safetensors refuses tensors that share memory.
-        parts = state_dict[old].chunk(len(new)) if len(new) > 1 else [state_dict[old]]
-        converted |= {name: part.clone() for name, part in zip(new, parts)}
-    return converted
+    return {new: state_dict[old] for old, new in names.items()}
 
 
-def _revert(state_dict: dict[str, torch.Tensor], names: dict[str, tuple[str, ...]]) -> dict[str, torch.Tensor]:
-    _check_names({name for new in names.values() for name in new}, set(state_dict))
-    return {old: torch.cat([state_dict[name] for name in new]) for old, new in names.items()}
+def _revert(state_dict: dict[str, torch.Tensor], names: dict[str, str]) -> dict[str, torch.Tensor]:
+    _check_names(set(names.values()), set(state_dict))
+    return {old: state_dict[new] for old, new in names.items()}

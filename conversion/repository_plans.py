@@ -339,7 +339,7 @@ def plan_detokenizer(source: Path, output: Path, heads: dict[str, int]) -> Repos
         "motion_encoder", lambda: MotionConditionEncoder(**encoder_config), *_rename(encoder, names, "motion_encoder.")
     )
     unet_config = _read_config(video / "unet") | {"in_channels": _shape(parts["unet"], "conv_in.weight")[1]}
-    names = {name: (name,) for name in parts["unet"]}
+    names = {name: name for name in parts["unet"]}
     unet = UNetSpatioTemporalMotionConditionModel
     add("unet", lambda: unet(**unet_config), *_rename(parts["unet"], names, "unet."))
 
@@ -347,9 +347,7 @@ def plan_detokenizer(source: Path, output: Path, heads: dict[str, int]) -> Repos
     codebook = describe_tensors(source / VISUAL_FILES["tokenizer_encoder.bin"])
     names = keyframe_token_decoder_names(count_layers(decoder))
     infos, sources = _rename(decoder, names)
-    codebook_infos, codebook_sources = _rename(
-        {CODEBOOK_NAME: codebook[CODEBOOK_NAME]}, {CODEBOOK_NAME: ("codebook",)}
-    )
+    codebook_infos, codebook_sources = _rename({CODEBOOK_NAME: codebook[CODEBOOK_NAME]}, {CODEBOOK_NAME: "codebook"})
     decoder_config = {
         "codebook_size": _shape(codebook, CODEBOOK_NAME)[0],
         "codebook_dim": _shape(codebook, CODEBOOK_NAME)[1],
@@ -375,7 +373,7 @@ def plan_detokenizer(source: Path, output: Path, heads: dict[str, int]) -> Repos
         ("keyframe_unet", image / "unet", UNet2DConditionModel),
     ):
         tensors = describe_tensors(folder)
-        names = {old_name: (_modern_name(old_name),) for old_name in tensors}
+        names = {old_name: _modern_name(old_name) for old_name in tensors}
         config = _read_config(folder)
         add(
             name,
@@ -405,18 +403,15 @@ def plan_detokenizer(source: Path, output: Path, heads: dict[str, int]) -> Repos
 
 
 def _rename(
-    tensors: dict[str, TensorInfo], names: dict[str, tuple[str, ...]], prefix: str = ""
+    tensors: dict[str, TensorInfo], names: dict[str, str], prefix: str = ""
 ) -> tuple[dict[str, TensorInfo], dict[str, Source]]:
-    """Descriptions and sources by our names; a tensor that is split has several."""
+    """Descriptions and sources by our names."""
     infos, sources = {}, {}
-    for old_name, new_names in names.items():
+    for old_name, name in names.items():
         if old_name not in tensors:
             raise ValueError(f"Parameter {prefix + old_name!r} is missing.")
-        info = tensors[old_name]
-        for chunk, name in enumerate(new_names):
-            shape = (info.shape[0] // len(new_names), *info.shape[1:]) if len(new_names) > 1 else info.shape
-            infos[name] = TensorInfo(info.path, shape, info.dtype)
-            sources[name] = Source(info.path, prefix + old_name, chunk, len(new_names))
+        infos[name] = tensors[old_name]
+        sources[name] = Source(tensors[old_name].path, prefix + old_name)
     unknown = sorted(tensors.keys() - names.keys())
     if unknown:
         raise ValueError(
@@ -460,7 +455,7 @@ def _check(plan: ModelPlan, name: str) -> None:
     ]
     if problems := missing + extra + misshapen:
         raise ValueError(f"{name}: {len(problems)} parameters do not fit: {'; '.join(problems[:8])}.")
-    used = [(source.path, source.name, source.chunk) for source in plan.sources.values() if source.path is not None]
+    used = [(source.path, source.name) for source in plan.sources.values() if source.path is not None]
     if len(set(used)) != len(used):
         raise ValueError(f"{name}: a parameter of the source is used twice.")
 

@@ -40,20 +40,12 @@ class Source:
     Args:
         path (`Path`, *optional*): The file.
         name (`str`, *optional*): The tensor in it.
-        chunk (`int`): Which of `num_chunks` equal parts along the first dimension it is.
-        num_chunks (`int`): Number of parts.
         constant (`float`, *optional*): In place of a file, the value of every element.
     """
 
     path: Path | None = None
     name: str | None = None
-    chunk: int = 0
-    num_chunks: int = 1
     constant: float | None = None
-
-    def take(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The parameter, of the file's tensor."""
-        return tensor.chunk(self.num_chunks)[self.chunk] if self.num_chunks > 1 else tensor
 
 
 def write_weights(
@@ -132,7 +124,7 @@ def read_parameters(
     for path, wanted in by_file.items():
         for source_name, tensor in read_tensors(path, wanted):
             for name in wanted[source_name]:
-                yield name, sources[name].take(tensor).to(parameters[name].dtype)
+                yield name, tensor.to(parameters[name].dtype)
             del tensor
 
 

@@ -120,12 +120,18 @@ def assemble_model(
     tokenizer = build_videolavit_tokenizer(text_tokenizer, config)
     image_size = config.vision_config.image_size
     size = {"height": image_size, "width": image_size}
+    motion_config = config.motion_tokenizer_config
     processor = VideoLaVITProcessor(
         VideoLaVITImageProcessor(size=size),
         tokenizer,
-        VideoLaVITVideoProcessor(size=size),
+        VideoLaVITVideoProcessor(
+            size=size,
+            num_frames=motion_config.num_frames,
+            motion_height=motion_config.motion_height,
+            motion_width=motion_config.motion_width,
+        ),
         num_image_tokens=config.num_image_tokens,
-        num_motion_tokens=config.motion_tokenizer_config.num_motion_tokens,
+        num_motion_tokens=motion_config.num_motion_tokens,
     )
     return model, processor
 

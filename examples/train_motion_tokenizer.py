@@ -82,7 +82,10 @@ def main(args: list[str] | None = None):
     # A moving average stands still in half precision.
     model = model.float()
     model.quantizer.requires_grad_(False)
-    video_processor = VideoLaVITVideoProcessor(num_frames=model.config.num_frames)
+    config = model.config
+    video_processor = VideoLaVITVideoProcessor(
+        num_frames=config.num_frames, motion_height=config.motion_height, motion_width=config.motion_width
+    )
 
     def build_dataset(videos: list[str]) -> VideoClipDataset:
         return VideoClipDataset(find_media(videos, "video"), video_processor, seed=training_args.seed)

@@ -96,6 +96,13 @@ class ModelArguments:
     keyframe_pipeline: str | None = field(
         default=None, metadata={"help": "Keyframe detokenizer that the saved pipeline shall have, too."}
     )
+    motion_channels_scale: float = field(
+        default=1.0,
+        metadata={
+            "help": "Factor of the initial weights of a new U-Net's motion channels: motion that is small in units of its "
+            "standard deviation is else learned late."
+        },
+    )
     trainable: str = field(default="all", metadata={"help": "`all`, `temporal` or `new` layers."})
 
     def __post_init__(self):
@@ -255,6 +262,8 @@ def build_pipeline(args: ModelArguments) -> VideoLaVITDetokenizerPipeline:
         else:
             vae = AutoencoderKLTemporalDecoder.from_pretrained(args.vae)
             unet = UNetSpatioTemporalMotionConditionModel(**(args.unet_config or {}))
+            with torch.no_grad():
+                unet.conv_in.weight[:, -2:] *= args.motion_channels_scale
         encoder_config = {"cross_attention_dim": unet.config.cross_attention_dim, **(args.motion_encoder_config or {})}
         pipe = VideoLaVITDetokenizerPipeline(vae, unet, scheduler, MotionConditionEncoder(**encoder_config))
     if args.motion_tokenizer is not None:
@@ -290,8 +299,11 @@ def main(args: list[str] | None = None):
     checkpoint = prepare_run(training_args)
 
     pipe = build_pipeline(model_args)
-    num_frames = pipe.unet.config.num_frames
-    video_processor = VideoLaVITVideoProcessor(num_frames=num_frames)
+    motion_size = {}
+    if pipe.motion_tokenizer is not None:
+        motion_config = pipe.motion_tokenizer.config
+        motion_size = {"motion_height": motion_config.motion_height, "motion_width": motion_config.motion_width}
+    video_processor = VideoLaVITVideoProcessor(num_frames=pipe.unet.config.num_frames, **motion_size)
     model = VideoDetokenizerForTraining(pipe, objective_args, video_processor.fps)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(bool(re.search(TRAINABLE[model_args.trainable], name)))

@@ -31,11 +31,10 @@ class VideoLaVITAttnProcessor:
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        if encoder_hidden_states is None:
-            encoder_hidden_states = hidden_states
-        query = attn.to_q(hidden_states).unflatten(2, (attn.heads, -1))  # (batch, queries, heads, head_dim)
-        key = attn.to_k(encoder_hidden_states).unflatten(2, (attn.heads, -1))
-        value = attn.to_v(encoder_hidden_states).unflatten(2, (attn.heads, -1))
+        query, key, value = (
+            projected.unflatten(2, (attn.heads, -1))  # (batch, queries or keys, heads, head_dim)
+            for projected in attn.project(hidden_states, encoder_hidden_states)
+        )
         hidden_states = dispatch_attention_fn(
             query, key, value, attn_mask=attention_mask, backend=self._attention_backend
         )
@@ -52,26 +51,32 @@ class VideoLaVITAttention(nn.Module, AttentionModuleMixin):
         dim (`int`): Width of the queries.
         heads (`int`): Number of heads; divides `dim`.
         out_dim (`int`, *optional*, defaults to `dim`): Width of the output.
-        key_bias (`bool`, *optional*, defaults to `True`):
-            Whether the key projection has a bias. The motion encoder has none: a bias of the keys adds the same number
-            to every score of a query, which the softmax removes.
     """
 
     _default_processor_cls = VideoLaVITAttnProcessor
     _available_processors = [VideoLaVITAttnProcessor]
-    # The fused layer would need a bias for the keys.
+    # Where the queries and keys are of one sequence, they are fused from the start.
     _supports_qkv_fusion = False
 
-    def __init__(self, dim: int, heads: int, out_dim: int | None = None, key_bias: bool = True):
+    def __init__(self, dim: int, heads: int, out_dim: int | None = None):
         super().__init__()
         if dim % heads != 0:
             raise ValueError(f"The width {dim} is not divisible by the number of heads {heads}.")
         self.heads = heads
-        self.to_q = nn.Linear(dim, dim)
-        self.to_k = nn.Linear(dim, dim, bias=key_bias)
-        self.to_v = nn.Linear(dim, dim)
+        self._add_projections(dim)
         self.to_out = nn.ModuleList([nn.Linear(dim, dim if out_dim is None else out_dim), nn.Dropout(0.0)])
         self.set_processor(VideoLaVITAttnProcessor())
+
+    def _add_projections(self, dim: int) -> None:
+        self.to_q, self.to_k, self.to_v = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def project(
+        self, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries of `(batch_size, num_queries, dim)`, keys and values of `(batch_size, num_keys, dim)`."""
+        if encoder_hidden_states is None:
+            encoder_hidden_states = hidden_states
+        return self.to_q(hidden_states), self.to_k(encoder_hidden_states), self.to_v(encoder_hidden_states)
 
     def forward(
         self,
@@ -91,3 +96,33 @@ class VideoLaVITAttention(nn.Module, AttentionModuleMixin):
             `torch.Tensor` of shape `(batch_size, num_queries, out_dim)`.
         """
         return self.processor(self, hidden_states, encoder_hidden_states, attention_mask)
+
+
+class VideoLaVITSelfAttention(VideoLaVITAttention):
+    """
+    Multi-head self-attention, whose queries, keys and values are one layer's output, with the biases that the released
+    weights have.
+
+    Args:
+        dim (`int`): Width of the queries.
+        heads (`int`): Number of heads; divides `dim`.
+        key_bias (`bool`, *optional*, defaults to `True`):
+            Whether the keys have a bias. The motion encoder's have none: it would add the same number to every score of a
+            query, which the softmax removes.
+    """
+
+    def __init__(self, dim: int, heads: int, key_bias: bool = True):
+        self.key_bias = key_bias
+        super().__init__(dim, heads)
+
+    def _add_projections(self, dim: int) -> None:
+        self.to_qkv = nn.Linear(dim, 3 * dim, bias=self.key_bias)
+        if not self.key_bias:
+            self.q_bias, self.v_bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
+
+    def project(
+        self, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values of `(batch_size, num_queries, dim)`; there are no `encoder_hidden_states`."""
+        query, key, value = self.to_qkv(hidden_states).chunk(3, dim=-1)
+        return (query, key, value) if self.key_bias else (query + self.q_bias, key, value + self.v_bias)

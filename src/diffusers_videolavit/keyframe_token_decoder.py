@@ -24,7 +24,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
 from torch import nn
 
-from .attention import VideoLaVITAttention
+from .attention import VideoLaVITAttention, VideoLaVITSelfAttention
 from .single_file import SingleFileMixin
 
 
@@ -50,7 +50,7 @@ class KeyframeTokenDecoderBlock(nn.Module):
     def __init__(self, dim: int, num_attention_heads: int, intermediate_size: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attn1 = VideoLaVITAttention(dim, num_attention_heads)
+        self.attn1 = VideoLaVITSelfAttention(dim, num_attention_heads)
         self.norm2 = nn.LayerNorm(dim)
         self.attn2 = VideoLaVITAttention(dim, num_attention_heads)
         self.norm3 = nn.LayerNorm(dim)

@@ -21,7 +21,7 @@ from diffusers.models.attention import AttentionMixin, FeedForward
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
-from .attention import VideoLaVITAttention
+from .attention import VideoLaVITSelfAttention
 from .single_file import SingleFileMixin
 
 
@@ -31,9 +31,9 @@ class MotionConditionEncoderBlock(nn.Module):
     def __init__(self, dim: int, num_attention_heads: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.spatial_attn = VideoLaVITAttention(dim, num_attention_heads, key_bias=False)
+        self.spatial_attn = VideoLaVITSelfAttention(dim, num_attention_heads, key_bias=False)
         self.norm2 = nn.LayerNorm(dim)
-        self.temporal_attn = VideoLaVITAttention(dim, num_attention_heads, key_bias=False)
+        self.temporal_attn = VideoLaVITSelfAttention(dim, num_attention_heads, key_bias=False)
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim, activation_fn="gelu")
 

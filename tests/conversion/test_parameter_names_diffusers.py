@@ -82,8 +82,7 @@ def test_keyframe_token_decoder_there_and_back(conversion):
 
 def test_every_weight_has_one_place(conversion):
     for names in (conversion.motion_encoder_names(12), conversion.keyframe_token_decoder_names(12)):
-        new = [name for parts in names.values() for name in parts]
-        assert len(new) == len(set(new))
+        assert len(set(names.values())) == len(names)
 
 
 def test_unknown_and_missing_names_are_refused(conversion):

@@ -185,7 +185,9 @@ def test_attention_backend_and_processors(decoder, codes):
 
 def test_lora(decoder, codes, tmp_path):
     before = output(decoder, codes)
-    decoder.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v", "to_out.0"], init_lora_weights=False))
+    decoder.add_adapter(
+        LoraConfig(r=2, target_modules=["to_qkv", "to_q", "to_k", "to_v", "to_out.0"], init_lora_weights=False)
+    )
     adapted = output(decoder, codes)
     assert not torch.allclose(adapted[0], before[0], atol=1e-4)
     decoder.save_lora_adapter(tmp_path)

@@ -133,8 +133,8 @@ def test_gradient_checkpointing(motion):
 
 def test_keys_have_no_bias(encoder):
     names = [name for name, _ in encoder.named_parameters()]
-    assert sum(name.endswith("to_q.bias") for name in names) == 4
-    assert not any(name.endswith("to_k.bias") for name in names)
+    assert sum(name.endswith("q_bias") for name in names) == sum(name.endswith("v_bias") for name in names) == 4
+    assert not any(name.endswith(("k_bias", "to_qkv.bias")) for name in names)
 
 
 def test_attention_backend_and_processors(encoder, motion):
@@ -156,7 +156,7 @@ def test_attention_backend_and_processors(encoder, motion):
 
 def test_lora(encoder, motion, tmp_path):
     before = output(encoder, motion)
-    encoder.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v", "to_out.0"], init_lora_weights=False))
+    encoder.add_adapter(LoraConfig(r=2, target_modules=["to_qkv", "to_out.0"], init_lora_weights=False))
     adapted = output(encoder, motion)
     assert not torch.allclose(adapted, before, atol=1e-4)
     encoder.save_lora_adapter(tmp_path)
@@ -179,7 +179,7 @@ def test_layerwise_casting(encoder, motion):
     encoder = encoder.to(torch.bfloat16)
     full = output(encoder, motion)
     encoder.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
-    assert encoder.transformer_blocks[0].spatial_attn.to_q.weight.dtype == torch.float8_e4m3fn
+    assert encoder.transformer_blocks[0].spatial_attn.to_qkv.weight.dtype == torch.float8_e4m3fn
     torch.testing.assert_close(output(encoder, motion), full, atol=0.5, rtol=0)
 
 
