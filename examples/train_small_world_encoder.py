@@ -1,0 +1,183 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Trains an image encoder for the small world, in the place of EVA-CLIP, which the released model starts from and which knows
+far more than this needs.
+
+    accelerate launch examples/train_small_world_encoder.py --train_data data/train --eval_data data/validation \\
+        --config examples/configs/small_world/image_encoder.yaml --output_dir outputs/image_encoder
+
+The folders are those of `small_world.py`. The encoder learns to tell from its features what every patch shows: colour, shape,
+size and texture of an object, where its centre is, the background, and the patch's own pixels at a quarter of their
+resolution. Killed and started again with the same arguments, it goes on from its last checkpoint.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from small_world.dataset import SmallWorldOptions, image_sample
+from small_world.patches import BACKGROUND_ATTRIBUTES, NO_OBJECT, OBJECT_ATTRIBUTES, label_patches
+from torch import nn
+from torch.nn import functional as F
+from training.arguments import VideoLaVITTrainingArguments, parse_arguments
+from training.clips import ImageDataset, find_media
+from training.diffusion import MovingAverageTrainer, TrainedParts
+from training.trainer import prepare_run, train_and_save
+
+from transformers_videolavit import VideoLaVITImageProcessor, VideoLaVITVisionConfig, VideoLaVITVisionModel
+
+
+DESCRIPTION = """An image encoder for the small world of shapes, with the architecture of EVA-CLIP's ViT at a small size. It takes the place of
+EVA-CLIP in a Video-LaVIT that is trained from nothing."""
+USAGE = """from transformers_videolavit import VideoLaVITVisionModel
+
+encoder = VideoLaVITVisionModel.from_pretrained("{model}")"""
+ATTRIBUTES = BACKGROUND_ATTRIBUTES | OBJECT_ATTRIBUTES
+METRICS = (*(f"{attribute}_accuracy" for attribute in ATTRIBUTES), "offset_error", "pixel_loss")
+
+
+@dataclass
+class ModelArguments:
+    vision_config: dict | str | None = field(default=None, metadata={"help": "Sizes of the encoder, as JSON."})
+    cells_per_patch: int = field(default=4, metadata={"help": "Places in each direction whose colour is learned."})
+
+    def __post_init__(self):
+        if isinstance(self.vision_config, str):
+            self.vision_config = json.loads(self.vision_config)
+
+
+@dataclass
+class DataArguments:
+    train_data: str = field(metadata={"help": "Folder that `small_world.py` has written images to."})
+    eval_data: str | None = field(default=None, metadata={"help": "The same, to evaluate on."})
+
+
+@dataclass
+class ObjectiveArguments:
+    pixel_weight: float = field(default=1.0, metadata={"help": "Weight of the squared error of the pixels."})
+    ema_decay: float = field(default=0.995, metadata={"help": "Decay of the moving average of the weights; 0: none."})
+
+
+ARGUMENTS = (ModelArguments, DataArguments, ObjectiveArguments, VideoLaVITTrainingArguments)
+
+
+class LabelledImages(ImageDataset):
+    """Images of the small world with what their patches show."""
+
+    def __init__(self, folder: str, image_processor: VideoLaVITImageProcessor, num_patches: int, seed: int):
+        super().__init__(find_media([str(Path(folder) / "images")], "image"), image_processor, seed=seed)
+        options = json.loads((Path(folder) / "options.json").read_text())
+        height, width = options["frame_size"]
+        if height != width:
+            raise ValueError(f"The images of {folder!r} must be square, not {height} x {width}.")
+        self.options = SmallWorldOptions(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+        )
+        self.num_patches = num_patches
+
+    def read(self, file, generator):
+        scene = image_sample(self.options, int(Path(file).stem.rpartition("_")[2])).scene
+        return super().read(file, generator) | label_patches(scene, self.num_patches)
+
+
+class ImageEncoderForTraining(TrainedParts):
+    """
+    The encoder with linear heads, and the loss of its training.
+
+    Args:
+        vision_model ([`VideoLaVITVisionModel`]): The encoder.
+        cells_per_patch (`int`): Places of a patch, in each direction, whose colour is learned.
+        pixel_weight (`float`): Weight of the squared error of the pixels.
+    """
+
+    def __init__(self, vision_model: VideoLaVITVisionModel, cells_per_patch: int, pixel_weight: float):
+        config = vision_model.config
+        sizes = {attribute: len(values) for attribute, values in ATTRIBUTES.items()}
+        sizes |= {"offset": 2, "pixels": config.num_channels * cells_per_patch**2}
+        heads = nn.ModuleDict({name: nn.Linear(config.hidden_size, size) for name, size in sizes.items()})
+        super().__init__({"vision_model": vision_model, "heads": heads}, {})
+        self.cells_per_patch = cells_per_patch
+        self.pixel_weight = pixel_weight
+
+    def predict(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What features of shape (..., hidden_size) tell: scores of an attribute's values, the offset and the pixels."""
+        # Only the direction of features counts to the keyframe tokenizer.
+        features = F.layer_norm(features, features.shape[-1:])
+        return {name: head(features).float() for name, head in self.heads.items()}
+
+    def forward(self, pixel_values: torch.Tensor, **labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape (batch_size, 3, height, width)): Normalised images.
+            labels (`torch.Tensor`): Of [`label_patches`], with a batch dimension.
+
+        Returns:
+            `dict[str, torch.Tensor]`: The `loss`, the share of each attribute that is told right, the mean `offset_error` in
+            widths of a patch, and `pixel_loss`.
+        """
+        config = self.vision_model.config
+        features = self.vision_model(pixel_values).last_hidden_state[:, 1:]
+        predicted = self.predict(features)
+        # Of a patch that an object hardly touches, nobody could tell its size.
+        weights = (labels["coverage"] / 0.25).clamp(max=1)
+        covered = weights.sum().clamp(min=1)
+        losses, metrics = {}, {}
+        for attribute in ATTRIBUTES:
+            scores, target = predicted[attribute].transpose(1, 2), labels[attribute]
+            errors = F.cross_entropy(scores, target, reduction="none", ignore_index=NO_OBJECT)
+            right = (scores.argmax(dim=1) == target).float()
+            is_object = attribute in OBJECT_ATTRIBUTES
+            losses[attribute] = (errors * weights).sum() / covered if is_object else errors.mean()
+            metrics[f"{attribute}_accuracy"] = (right * weights).sum() / covered if is_object else right.mean()
+        distance = (predicted["offset"] - labels["offset"]).abs().mean(dim=-1)
+        metrics["offset_error"] = losses["offset"] = (distance * weights).sum() / covered
+        side = config.image_size // config.patch_size * self.cells_per_patch
+        cells = F.adaptive_avg_pool2d(pixel_values, side)
+        target = F.unfold(cells, self.cells_per_patch, stride=self.cells_per_patch).transpose(1, 2)
+        metrics["pixel_loss"] = F.mse_loss(predicted["pixels"], target)
+        losses["pixels"] = self.pixel_weight * metrics["pixel_loss"]
+        return {"loss": sum(losses.values()), **metrics}
+
+
+def main(args: list[str] | None = None):
+    model_args, data_args, objective_args, training_args = parse_arguments(ARGUMENTS, args, description=__doc__)
+    checkpoint = prepare_run(training_args)
+
+    vision_model = VideoLaVITVisionModel(VideoLaVITVisionConfig(**(model_args.vision_config or {})))
+    config = vision_model.config
+    image_processor = VideoLaVITImageProcessor(size={"height": config.image_size, "width": config.image_size})
+
+    def build_dataset(folder: str) -> LabelledImages:
+        return LabelledImages(folder, image_processor, config.image_size // config.patch_size, training_args.seed)
+
+    trainer = MovingAverageTrainer(
+        model=ImageEncoderForTraining(vision_model, model_args.cells_per_patch, objective_args.pixel_weight),
+        args=training_args,
+        train_dataset=build_dataset(data_args.train_data),
+        eval_dataset=build_dataset(data_args.eval_data) if data_args.eval_data else None,
+        ema_decay=objective_args.ema_decay,
+        metric_names=METRICS,
+    )
+
+    def save(folder: Path) -> None:
+        trainer.use_moving_average()
+        vision_model.save_pretrained(folder)
+
+    train_and_save(trainer, checkpoint, save, tags=["image-feature-extraction"], description=DESCRIPTION, usage=USAGE)
+
+
+if __name__ == "__main__":
+    main()
