@@ -99,7 +99,13 @@ def main(args: list[str] | None = None):
             parameter.data = parameter.data.float()
 
     def build_dataset(sets: list[dict]) -> ConversationDataset:
-        return ConversationDataset(load_conversations(sets), processor, data_args.max_length, data_args.max_clips)
+        return ConversationDataset(
+            load_conversations(sets),
+            processor,
+            data_args.max_length,
+            data_args.max_clips,
+            data_args.motion_tokens,
+        )
 
     trainer = LanguageModelTrainer(
         model=model,

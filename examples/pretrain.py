@@ -88,6 +88,9 @@ class DataArguments:
     generation_bos: bool = field(
         default=True, metadata={"help": "Whether `<s>` stands before a prompt, as published."}
     )
+    motion_tokens: bool = field(
+        default=True, metadata={"help": "Whether videos have motion; without, they are their keyframes alone."}
+    )
     sample_prompts: list[str] | None = field(
         default=None, metadata={"help": "Descriptions of videos that the model generates after each evaluation."}
     )
@@ -129,6 +132,7 @@ def main(args: list[str] | None = None):
             prompt_dropout,
             data_args.continuous_features,
             data_args.generation_bos,
+            data_args.motion_tokens,
         )
         samples = load_mixture(mixture, seed=training_args.seed)
         return PackedDataset(samples, builder, training_args.seed, data_args.preprocessing_num_workers)

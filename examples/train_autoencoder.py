@@ -20,13 +20,18 @@ Stable Video Diffusion's.
     accelerate launch examples/train_autoencoder.py --config examples/configs/autoencoder_tiny.yaml --kind video \\
         --train_videos data/train --output_dir outputs/vae
 
+With `--image_autoencoder outputs/keyframe_vae` the second one starts from the first, as Stable Video Diffusion's did from Stable
+Diffusion's: their latents are the same, and only a decoder that looks at neighbouring frames, too, is trained.
+
 Killed and started again with the same arguments, it goes on from its last checkpoint.
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 from torch import nn
@@ -52,8 +57,15 @@ vae = AutoModel.from_pretrained("{model}")"""
 class ModelArguments:
     kind: str = field(metadata={"help": "`image` (AutoencoderKL) or `video` (AutoencoderKLTemporalDecoder)."})
     model_name_or_path: str | None = field(default=None, metadata={"help": "An autoencoder to train further."})
+    image_autoencoder: str | None = field(
+        default=None, metadata={"help": "Autoencoder of images whose encoder one of videos takes and keeps."}
+    )
     autoencoder_config: dict | str | None = field(default=None, metadata={"help": "Sizes of a new one, as JSON."})
     kl_weight: float = field(default=1e-6, metadata={"help": "Weight of the divergence from the normal distribution."})
+    squared_error_weight: float = field(
+        default=0.0,
+        metadata={"help": "Weight of the squared error of the pixels, for which few pixels of rare colours count."},
+    )
     gradient_weight: float = field(
         default=1.0,
         metadata={"help": "Weight of the error of the differences of neighbouring pixels, which keeps edges sharp."},
@@ -62,6 +74,8 @@ class ModelArguments:
     def __post_init__(self):
         if self.kind not in ("image", "video"):
             raise ValueError(f"`kind` must be image or video, not {self.kind!r}.")
+        if self.image_autoencoder is not None and (self.kind != "video" or self.model_name_or_path is not None):
+            raise ValueError("`image_autoencoder` is for a new autoencoder of `kind` video.")
         if isinstance(self.autoencoder_config, str):
             self.autoencoder_config = json.loads(self.autoencoder_config)
 
@@ -73,11 +87,17 @@ class DataArguments:
     eval_videos: list[str] | None = field(default=None, metadata={"help": "Videos to evaluate on."})
     height: int = field(default=64, metadata={"help": "Height of the images."})
     width: int = field(default=64, metadata={"help": "Width of the images."})
+    crop_size: int | None = field(
+        default=None,
+        metadata={"help": "Side of the squares, each at another place, that are trained on; by default all."},
+    )
     frames_of_clip: int = field(default=4, metadata={"help": "Frames of each clip that are trained on."})
 
     def __post_init__(self):
         if not self.train_images and not self.train_videos:
             raise ValueError("Give `train_images`, `train_videos` or both.")
+        if self.crop_size is not None and self.crop_size > min(self.height, self.width):
+            raise ValueError(f"`crop_size` {self.crop_size} is larger than the images, {self.height} x {self.width}.")
 
 
 @dataclass
@@ -116,6 +136,7 @@ class AutoencoderForTraining(TrainedParts):
         decoded = self.vae.decode(distribution.sample(), **kwargs).sample
         absolute_error = F.l1_loss(decoded, images)
         loss = absolute_error + self.args.kl_weight * distribution.kl().mean()
+        loss = loss + self.args.squared_error_weight * F.mse_loss(decoded, images)
         for dimension in (-1, -2):
             loss = loss + self.args.gradient_weight * F.l1_loss(
                 decoded.diff(dim=dimension), images.diff(dim=dimension)
@@ -124,11 +145,12 @@ class AutoencoderForTraining(TrainedParts):
 
 
 class _Frames(torch.utils.data.Dataset):
-    """Frames of clips, or images as clips of one frame."""
+    """Frames of clips, or images as clips of one frame, or squares of them at places that are drawn anew in each epoch."""
 
-    def __init__(self, dataset: ImageDataset | VideoClipDataset, num_frames: int):
+    def __init__(self, dataset: ImageDataset | VideoClipDataset, num_frames: int, crop_size: int | None):
         self.dataset = dataset
         self.num_frames = num_frames
+        self.crop_size = crop_size
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -140,11 +162,16 @@ class _Frames(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> torch.Tensor:
         item = self.dataset[index]
         # A still image is a clip in which nothing moves.
-        return (
+        frames = (
             item["frames"][: self.num_frames]
             if "frames" in item
             else item["image"].expand(self.num_frames, -1, -1, -1)
         )
+        if self.crop_size is None:
+            return frames
+        generator = np.random.default_rng((self.dataset.seed, self.dataset.epoch, index))
+        top, left = (int(generator.integers(size - self.crop_size + 1)) for size in frames.shape[-2:])
+        return frames[..., top : top + self.crop_size, left : left + self.crop_size]
 
 
 def build_model(args: ModelArguments) -> nn.Module:
@@ -152,11 +179,46 @@ def build_model(args: ModelArguments) -> nn.Module:
     model_class = AutoencoderKL if args.kind == "image" else AutoencoderKLTemporalDecoder
     if args.model_name_or_path is not None:
         return model_class.from_pretrained(args.model_name_or_path)
+    if args.image_autoencoder is not None:
+        return extend_to_videos(AutoencoderKL.from_pretrained(args.image_autoencoder))
     config = dict(args.autoencoder_config or {})
     if args.kind == "video":
         # Its decoder follows from the encoder's sizes.
         config.pop("up_block_types", None)
     return model_class(**config)
+
+
+def extend_to_videos(image_vae: AutoencoderKL) -> AutoencoderKLTemporalDecoder:
+    """
+    An autoencoder of videos with the frozen encoder of one of images, whose decoder does to every frame what that of images does,
+    at first: its temporal layers change nothing yet.
+
+    Raises:
+        ValueError: If the autoencoder of images has layers that one of videos has not.
+    """
+    names = ("in_channels", "out_channels", "down_block_types", "block_out_channels", "layers_per_block")
+    names += ("latent_channels", "sample_size", "scaling_factor", "force_upcast")
+    vae = AutoencoderKLTemporalDecoder(**{name: image_vae.config[name] for name in names})
+    weights = {
+        re.sub(r"^(decoder\..*resnets\.\d+)\.", r"\1.spatial_res_block.", name): tensor
+        for name, tensor in image_vae.state_dict().items()
+    }
+    missing, unexpected = vae.load_state_dict(weights, strict=False)
+    wrong = [name for name in missing if not re.search("temporal_res_block|time_mixer|time_conv_out", name)]
+    if wrong or unexpected:
+        raise ValueError(
+            f"The decoder of the image autoencoder does not fit one of videos: {(wrong + unexpected)[:5]}. It must have two "
+            "`layers_per_block`, attention and no `post_quant_conv`."
+        )
+    for name, module in vae.decoder.named_modules():
+        if name.endswith("temporal_res_block.conv2"):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+    nn.init.dirac_(vae.decoder.time_conv_out.weight)
+    nn.init.zeros_(vae.decoder.time_conv_out.bias)
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+    return vae
 
 
 def main(args: list[str] | None = None):
@@ -167,7 +229,9 @@ def main(args: list[str] | None = None):
     size = (data_args.height, data_args.width)
     num_frames = data_args.frames_of_clip if model_args.kind == "video" else 1
 
-    def build_dataset(images: list[str] | None, videos: list[str] | None) -> torch.utils.data.Dataset | None:
+    def build_dataset(
+        images: list[str] | None, videos: list[str] | None, crop_size: int | None = None
+    ) -> torch.utils.data.Dataset | None:
         parts = []
         if images:
             parts.append(
@@ -177,9 +241,9 @@ def main(args: list[str] | None = None):
             parts.append(
                 VideoClipDataset(find_media(videos, "video"), VideoLaVITVideoProcessor(), size, training_args.seed)
             )
-        return JoinedSamples([_Frames(part, num_frames) for part in parts]) if parts else None
+        return JoinedSamples([_Frames(part, num_frames, crop_size) for part in parts]) if parts else None
 
-    train_dataset = build_dataset(data_args.train_images, data_args.train_videos)
+    train_dataset = build_dataset(data_args.train_images, data_args.train_videos, data_args.crop_size)
     eval_dataset = build_dataset(None, data_args.eval_videos)
     trainer = MovingAverageTrainer(
         model=AutoencoderForTraining(vae, model_args),
@@ -195,7 +259,8 @@ def main(args: list[str] | None = None):
     def save(folder: Path) -> None:
         trainer.use_moving_average()
         # Scaled latents have about unit variance, as noise levels presume.
-        vae.register_to_config(scaling_factor=round(1 / measure_deviation(vae.to("cpu"), train_dataset), 5))
+        if model_args.image_autoencoder is None:
+            vae.register_to_config(scaling_factor=round(1 / measure_deviation(vae.to("cpu"), train_dataset), 5))
         vae.save_pretrained(folder)
 
     train_and_save(

@@ -25,9 +25,11 @@ Videos need no captions. Killed and started again with the same arguments, it go
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
+from training.cache import CachedSamples
 from training.clips import VideoClipDataset, find_media
 from training.pictures import PictureCallback, contact_sheet, draw_motion
 from training.trainer import VideoLaVITTrainer, prepare_run, train_and_save
@@ -66,6 +68,10 @@ class ModelArguments:
 class DataArguments:
     train_videos: list[str] = field(metadata={"help": "Folders, files or tables of videos."})
     eval_videos: list[str] | None = field(default=None, metadata={"help": "The same, to evaluate on."})
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder to keep the motion of one clip of each video in; by default it is extracted anew."},
+    )
 
 
 ARGUMENTS = (ModelArguments, DataArguments, VideoLaVITTrainingArguments)
@@ -87,11 +93,18 @@ def main(args: list[str] | None = None):
         num_frames=config.num_frames, motion_height=config.motion_height, motion_width=config.motion_width
     )
 
-    def build_dataset(videos: list[str]) -> VideoClipDataset:
-        return VideoClipDataset(find_media(videos, "video"), video_processor, seed=training_args.seed)
+    def build_dataset(videos: list[str], split: str) -> torch.utils.data.Dataset:
+        dataset = VideoClipDataset(find_media(videos, "video"), video_processor, seed=training_args.seed)
+        if data_args.cache_dir is None:
+            return dataset
+        folder, settings = (
+            Path(data_args.cache_dir) / split,
+            {"shape": config.motion_shape, "seed": training_args.seed},
+        )
+        return CachedSamples(dataset, folder, keep_motion, settings, training_args)
 
-    train_dataset = build_dataset(data_args.train_videos)
-    eval_dataset = build_dataset(data_args.eval_videos) if data_args.eval_videos else None
+    train_dataset = build_dataset(data_args.train_videos, "train")
+    eval_dataset = build_dataset(data_args.eval_videos, "eval") if data_args.eval_videos else None
     trainer = VideoLaVITTrainer(
         model=model,
         args=training_args,
@@ -111,12 +124,17 @@ def main(args: list[str] | None = None):
     )
 
 
+def keep_motion(item: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What of a clip is kept in a cache."""
+    return {"motion_vectors": item["motion_vectors"]}
+
+
 def collate(items: list[dict]) -> dict:
     """A batch of motion alone."""
     return {"motion_vectors": torch.stack([item["motion_vectors"] for item in items])}
 
 
-def draw_reconstruction(model: VideoLaVITMotionTokenizer, dataset: VideoClipDataset) -> dict:
+def draw_reconstruction(model: VideoLaVITMotionTokenizer, dataset: torch.utils.data.Dataset) -> dict:
     """Motion of the first clips, above what is left of it in the tokens; every fourth frame."""
     rows = []
     for index in range(min(3, len(dataset))):

@@ -26,9 +26,11 @@ Videos need no captions. The output is a pipeline with the moving average of the
 arguments, it goes on from its last checkpoint.
 """
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,7 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from torch.nn import functional as F
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
+from training.cache import CachedSamples
 from training.clips import VideoClipDataset, find_media
 from training.diffusion import MovingAverageTrainer, TrainedParts, encode_images
 from training.edm import edm_loss, expand_as, precondition, sample_sigmas
@@ -122,6 +125,10 @@ class DataArguments:
     eval_videos: list[str] | None = field(default=None, metadata={"help": "The same, to evaluate on."})
     height: int = field(default=320, metadata={"help": "Height of the frames."})
     width: int = field(default=576, metadata={"help": "Width of the frames."})
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder to keep the latents of one clip of each video in; by default they are made anew."},
+    )
 
 
 @dataclass
@@ -161,26 +168,42 @@ class VideoDetokenizerForTraining(TrainedParts):
         self.args = args
         self.fps = fps
 
-    def forward(self, frames: torch.Tensor, motion_vectors: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(
+        self,
+        motion_vectors: torch.Tensor,
+        frames: torch.Tensor | None = None,
+        keyframe: torch.Tensor | None = None,
+        latent_mean: torch.Tensor | None = None,
+        latent_std: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
         """
         Args:
-            frames (`torch.Tensor` of shape (batch_size, num_frames, 3, height, width)): Values from -1 to 1.
             motion_vectors (`torch.Tensor` of shape (batch_size, 2, num_frames, rows, columns)): In tenths of their standard
                 deviation.
+            frames (`torch.Tensor` of shape (batch_size, num_frames, 3, height, width), *optional*): Values from -1 to 1. In
+                their place, what [`encode_clip`] makes of them:
+            keyframe (`torch.Tensor` of shape (batch_size, 3, height, width), *optional*): The first frame, 0 ... 255.
+            latent_mean, latent_std (`torch.Tensor` of shape (batch_size, num_frames, 4, height / 8, width / 8), *optional*):
+                Distribution of the latents of all frames.
 
         Returns:
             `dict[str, torch.Tensor]`: The `loss`.
         """
-        args, vae, device = self.args, self.helper("vae"), frames.device
-        batch_size, num_frames = frames.shape[:2]
-        latents = encode_images(vae, frames.flatten(0, 1)).unflatten(0, (batch_size, num_frames))
+        args, vae, device = self.args, self.helper("vae"), motion_vectors.device
+        batch_size = len(motion_vectors)
+        if frames is not None:
+            latents = encode_images(vae, frames.flatten(0, 1)).unflatten(0, (batch_size, -1))
+            keyframe = frames[:, 0]
+        else:
+            latents = latent_mean + latent_std * torch.randn_like(latent_mean)
+            keyframe = keyframe / 127.5 - 1
         latents = latents * vae.config.scaling_factor
         height, width = latents.shape[-2:]
 
         keyframe_noise = sample_sigmas(batch_size, args.keyframe_noise_mean, args.keyframe_noise_std, device)
-        keyframes = frames[:, 0] + expand_as(keyframe_noise, frames[:, 0]) * torch.randn_like(frames[:, 0])
+        keyframe = keyframe + expand_as(keyframe_noise, keyframe) * torch.randn_like(keyframe)
         # Not multiplied by the scale, as in inference.
-        keyframe_latents = encode_images(vae, keyframes, sample=False)
+        keyframe_latents = encode_images(vae, keyframe, sample=False)
         motion = self.prepare_motion(motion_vectors, height, width)
         keep = (torch.rand(batch_size, device=device) >= args.condition_dropout).float()
 
@@ -250,6 +273,27 @@ class VideoDetokenizerForTraining(TrainedParts):
         return c_skip * noisy_latents + c_out * output.float()
 
 
+@torch.no_grad()
+def encode_clip(vae: AutoencoderKLTemporalDecoder, item: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """
+    What of a clip is kept in a cache.
+
+    Args:
+        vae (`AutoencoderKLTemporalDecoder`): The autoencoder.
+        item (`dict[str, torch.Tensor]`): `frames` and `motion_vectors` of [`VideoClipDataset`].
+
+    Returns:
+        `dict[str, torch.Tensor]`: `motion_vectors`; `keyframe`, 0 ... 255; `latent_mean` and `latent_std`.
+    """
+    distributions = [vae.encode(chunk.to(vae.device, vae.dtype)).latent_dist for chunk in item["frames"].split(8)]
+    return {
+        "motion_vectors": item["motion_vectors"],
+        "keyframe": ((item["frames"][0] + 1) * 127.5).round().byte(),
+        "latent_mean": torch.cat([distribution.mean for distribution in distributions]).float().cpu(),
+        "latent_std": torch.cat([distribution.std for distribution in distributions]).float().cpu(),
+    }
+
+
 def build_pipeline(args: ModelArguments) -> VideoLaVITDetokenizerPipeline:
     """Loads the pipeline to train, or makes a new one."""
     if args.pipeline_name_or_path is not None:
@@ -312,11 +356,22 @@ def main(args: list[str] | None = None):
         size = (data_args.height, data_args.width)
         return VideoClipDataset(find_media(videos, "video"), video_processor, size, seed=training_args.seed)
 
+    train_dataset = build_dataset(data_args.train_videos)
     eval_dataset = build_dataset(data_args.eval_videos) if data_args.eval_videos else None
+    if data_args.cache_dir is not None:
+        settings = {
+            "size": [data_args.height, data_args.width],
+            "seed": training_args.seed,
+            "vae": _fingerprint(pipe.vae),
+            "motion_size": motion_size,
+        }
+        pipe.vae.to(training_args.device)
+        encode = partial(encode_clip, pipe.vae)
+        train_dataset = CachedSamples(train_dataset, data_args.cache_dir, encode, settings, training_args)
     trainer = MovingAverageTrainer(
         model=model,
         args=training_args,
-        train_dataset=build_dataset(data_args.train_videos),
+        train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         data_collator=collate,
         ema_decay=objective_args.ema_decay,
@@ -344,8 +399,16 @@ def main(args: list[str] | None = None):
 
 
 def collate(items: list[dict]) -> dict:
-    """A batch of frames and motion."""
-    return {name: torch.stack([item[name] for item in items]) for name in ("frames", "motion_vectors")}
+    """A batch of motion, and of frames or what a cache has of them."""
+    names = [name for name in items[0] if name != "pixel_values"]
+    return {name: torch.stack([item[name] for item in items]) for name in names}
+
+
+def _fingerprint(model: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def draw_samples(pipe: VideoLaVITDetokenizerPipeline, dataset: VideoClipDataset, num_inference_steps: int) -> dict:

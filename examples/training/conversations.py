@@ -60,6 +60,9 @@ class ConversationArguments:
         metadata={"help": "Longest conversation, in tokens before patches are dropped. The rest is cut off."},
     )
     max_clips: int = field(default=8, metadata={"help": "Most clips of a video. Published: 8."})
+    motion_tokens: bool = field(
+        default=True, metadata={"help": "Whether videos have motion; without, they are the images of their keyframes."}
+    )
 
     def __post_init__(self):
         if isinstance(self.conversations, str):
@@ -76,7 +79,8 @@ def load_conversations(sets: list[dict]) -> datasets.Dataset:
 
     Args:
         sets (`list[dict]`): For each set its `format`, one of `CONVERSATION_FORMATS`, its `path`, and the `media_root`
-            that the paths of its images or videos are relative to.
+            that the paths of its images or videos are relative to. With `merge_turns`, rows about the same image or video
+            become turns of one conversation, in a random order, as LLaVA-1.5 does with sets of questions.
 
     Returns:
         `datasets.Dataset`: With a column `messages`.
@@ -91,8 +95,35 @@ def load_conversations(sets: list[dict]) -> datasets.Dataset:
                 f"`format` of {entry.get('path')!r} must be one of {sorted(CONVERSATION_FORMATS)}, not {entry.get('format')!r}."
             )
         read = CONVERSATION_FORMATS[entry["format"]]
-        loaded.append(read(entry["path"], entry.get("media_root")).select_columns(["messages"]))
+        rows = read(entry["path"], entry.get("media_root")).select_columns(["messages"])
+        loaded.append(merge_turns(rows) if entry.get("merge_turns") else rows)
     return datasets.concatenate_datasets(loaded)
+
+
+def merge_turns(rows: datasets.Dataset) -> datasets.Dataset:
+    """
+    Joins conversations about the same image or video.
+
+    Args:
+        rows (`datasets.Dataset`): With a column `messages`, whose first block is an image or a video with a `path`; others stay
+            as they are.
+
+    Returns:
+        `datasets.Dataset`: With a column `messages`, in the order in which the images and videos first come.
+    """
+    groups: dict[str, list[list[dict]]] = {}
+    for number, messages in enumerate(rows["messages"]):
+        groups.setdefault(messages[0]["content"][0].get("path") or f"row {number}", []).append(messages)
+    merged = []
+    for number, group in enumerate(groups.values()):
+        first, *others = (group[index] for index in np.random.default_rng(number).permutation(len(group)))
+        turns = list(first)
+        for messages in others:
+            # The image or video is there already.
+            turns.append({**messages[0], "content": messages[0]["content"][1:]})
+            turns.extend(messages[1:])
+        merged.append({"messages": turns})
+    return datasets.Dataset.from_list(merged, features=rows.features)
 
 
 class ConversationDataset(torch.utils.data.Dataset):
@@ -106,16 +137,25 @@ class ConversationDataset(torch.utils.data.Dataset):
         processor ([`VideoLaVITProcessor`]): Makes the model's inputs.
         max_length (`int`): Longest document, in tokens before patches are dropped.
         max_clips (`int`, defaults to 8): Most clips of a video.
+        motion_tokens (`bool`, defaults to `True`): Whether videos have motion; without, they are the images of their keyframes.
     """
 
     # Conversations in a row that may fail before the media folder is to blame.
     max_replacements = 16
 
-    def __init__(self, samples: datasets.Dataset, processor: ProcessorMixin, max_length: int, max_clips: int = 8):
+    def __init__(
+        self,
+        samples: datasets.Dataset,
+        processor: ProcessorMixin,
+        max_length: int,
+        max_clips: int = 8,
+        motion_tokens: bool = True,
+    ):
         self.samples = samples
         self.processor = processor
         self.max_length = max_length
         self.max_clips = max_clips
+        self.motion_tokens = motion_tokens
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -133,8 +173,11 @@ class ConversationDataset(torch.utils.data.Dataset):
         ) from last_error
 
     def _make_document(self, messages: list[dict]) -> Document:
+        messages = _load_images(messages)
+        if not self.motion_tokens:
+            messages = replace_videos_by_keyframes(messages, self.processor, self.max_clips)
         inputs = self.processor.apply_chat_template(
-            [_load_images(messages)],
+            [messages],
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
@@ -166,3 +209,24 @@ def _load_images(messages: list[dict]) -> list[dict]:
         ]
         loaded.append({**message, "content": blocks})
     return loaded
+
+
+def replace_videos_by_keyframes(messages: list[dict], processor: ProcessorMixin, max_clips: int = 8) -> list[dict]:
+    """
+    Messages in which the keyframes of a video take its place, as images: what there was before there was motion.
+
+    Args:
+        messages (`list[dict]`): Messages, as chat templates take them; videos have a `path`.
+        processor ([`VideoLaVITProcessor`]): Finds the keyframes.
+        max_clips (`int`, defaults to 8): Most clips, and so keyframes, of a video.
+    """
+
+    def replace(block: dict) -> list[dict]:
+        if block["type"] != "video":
+            return [block]
+        (clips,) = processor.video_processor.extract_keyframes_and_motion(block["path"], max_clips=max_clips)
+        return [{"type": "image", "image": keyframe} for keyframe in clips.keyframes]
+
+    return [
+        {**message, "content": [new for block in message["content"] for new in replace(block)]} for message in messages
+    ]

@@ -86,6 +86,7 @@ class DocumentBuilder:
             Samples without stored keyframes enter as discrete tokens in any case.
         generation_bos (`bool`, defaults to `True`): Whether `<s>` stands before a text that is followed by its visual, as
             published. The processor writes the prompts of images and videos without it.
+        motion_tokens (`bool`, defaults to `True`): Whether videos have motion; without, they are their keyframes alone.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class DocumentBuilder:
         prompt_dropout: float = 0.1,
         continuous_features: bool = True,
         generation_bos: bool = True,
+        motion_tokens: bool = True,
     ):
         self.tokenizer = tokenizer
         self.image_processor = image_processor
@@ -107,6 +109,7 @@ class DocumentBuilder:
         self.prompt_dropout = prompt_dropout
         self.continuous_features = continuous_features
         self.generation_bos = generation_bos
+        self.motion_tokens = motion_tokens
 
     def __call__(self, sample: dict, generator: np.random.Generator) -> list[Document]:
         """
@@ -171,7 +174,7 @@ class DocumentBuilder:
         config = self.config
         visual = [code + config.visual_code_offset for code in sample["visual_codes"][clip]]
         blocks = [[config.image_start_token_id, *visual, config.image_end_token_id]]
-        if sample["motion_codes"]:
+        if sample["motion_codes"] and self.motion_tokens:
             motion = [code + config.motion_code_offset for code in sample["motion_codes"][clip]]
             blocks.append([config.motion_start_token_id, *motion, config.motion_end_token_id])
         return blocks

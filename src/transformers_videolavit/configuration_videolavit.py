@@ -270,14 +270,15 @@ class VideoLaVITMotionTokenizerConfig(PreTrainedConfig):
                 "`downsampling_strides` must be triples (time, height, width) of 1 and 2, not "
                 f"{self.downsampling_strides}."
             )
-        if self._motion_shape != tuple(size * factor for size, factor in zip(self.latent_shape, self._strides)):
+        if self.motion_shape != tuple(size * factor for size, factor in zip(self.latent_shape, self._strides)):
             raise ValueError(
-                f"`num_frames`, `motion_height` and `motion_width` {self._motion_shape} must be multiples of the "
+                f"`num_frames`, `motion_height` and `motion_width` {self.motion_shape} must be multiples of the "
                 f"total strides {self._strides}: the decoder could not restore them."
             )
 
     @property
-    def _motion_shape(self) -> tuple[int, int, int]:
+    def motion_shape(self) -> tuple[int, int, int]:
+        """Size (time, height, width) of the motion field."""
         return (self.num_frames, self.motion_height, self.motion_width)
 
     @property
@@ -287,7 +288,7 @@ class VideoLaVITMotionTokenizerConfig(PreTrainedConfig):
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Size (time, height, width) of the grid of motion codes."""
-        return tuple(size // stride for size, stride in zip(self._motion_shape, self._strides))
+        return tuple(size // stride for size, stride in zip(self.motion_shape, self._strides))
 
     @property
     def num_motion_tokens(self) -> int:

@@ -1,0 +1,293 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Trains a small Video-LaVIT from nothing, through all three stages, on the small world: what `make tiny` runs.
+
+    python examples/train_tiny.py --output_dir outputs/tiny
+    python examples/train_tiny.py --output_dir outputs/tiny --scale gpu
+    python examples/train_tiny.py --output_dir outputs/tiny --steps motion_tokenizer pretrain
+
+Each step is one of the programs beside this one, with the settings of `configs/small_world/`; its command is printed. A step that is
+done is left out, one that was interrupted goes on from its last checkpoint. `times.json` has the seconds that each has taken.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+
+EXAMPLES = Path(__file__).parent
+CONFIGS = EXAMPLES / "configs" / "small_world"
+FRAME_SIZE = 192  # pixels: an object covers several macroblocks
+LANGUAGE_MODEL = {
+    "hidden_size": 256,
+    "intermediate_size": 704,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 2048,
+}
+
+
+@dataclass
+class Step:
+    """
+    One program to run.
+
+    Args:
+        program (`str`): Its file, without ending.
+        arguments (`dict`): Its arguments by name; of a list each element is one, and a dictionary is JSON.
+        output (`str`): What it makes, in the output folder; the step is done when this is there.
+        config (`str`, *optional*): Its settings, a file in `configs/small_world/`: it is a training program.
+    """
+
+    program: str
+    arguments: dict
+    output: str
+    config: str | None = None
+    output_argument: str = field(default="output_dir")
+
+
+def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
+    """
+    All steps in their order, by name.
+
+    Args:
+        folder (`Path`): Where everything is written.
+        scale (`dict`): Of `scales.yaml`: numbers of samples, and what replaces settings of the steps.
+    """
+    data = folder / "data"
+    train, validation = data / "train", data / "validation"
+    world = {"size": FRAME_SIZE, "num_workers": os.cpu_count()}
+    pipeline_parts = {
+        "motion_tokenizer": folder / "motion_tokenizer",
+        "keyframe_pipeline": folder / "keyframe_detokenizer",
+    }
+
+    def inputs(split: Path) -> list[dict]:
+        return [{"kind": kind, "path": str(split / f"metadata_{kind}.csv")} for kind in ("video", "image")]
+
+    def conversations(split: Path) -> list[dict]:
+        return [
+            {
+                "format": layout,
+                "path": str(split / f"conversations_{kind}.json"),
+                "media_root": str(split / "videos" if kind == "video" else split),
+            }
+            for layout, kind in (("video_chatgpt", "video"), ("llava", "image"))
+        ]
+
+    def tokens(split: str) -> Step:
+        model = folder / "base"
+        return Step(
+            "tokenize_dataset", {"model_name_or_path": model, "inputs": inputs(data / split)}, f"tokens/{split}"
+        )
+
+    return {
+        "data_train": Step(
+            "small_world", {"num_videos": scale["videos"], "num_images": scale["images"], **world}, "data/train"
+        ),
+        "data_validation": Step(
+            "small_world", {"split": "validation", "num_videos": 100, "num_images": 200, **world}, "data/validation"
+        ),
+        "image_encoder": Step(
+            "train_small_world_encoder",
+            {"train_data": train, "eval_data": validation},
+            "image_encoder",
+            "image_encoder",
+        ),
+        "keyframe_features": Step(
+            "train_keyframe_tokenizer",
+            {
+                "phase": "features",
+                "vision_model_name_or_path": folder / "image_encoder",
+                "train_images": [train / "images"],
+                "eval_images": [validation / "images"],
+            },
+            "keyframe_features",
+            "keyframe_tokenizer",
+        ),
+        "keyframe_tokenizer": Step(
+            "train_keyframe_tokenizer",
+            {
+                "phase": "quantizer",
+                "model_name_or_path": folder / "keyframe_features",
+                "train_images": [train / "images"],
+                "eval_images": [validation / "images"],
+            },
+            "keyframe_tokenizer",
+            "keyframe_tokenizer",
+        ),
+        "motion_tokenizer": Step(
+            "train_motion_tokenizer",
+            {
+                "train_videos": [train / "videos"],
+                "eval_videos": [validation / "videos"],
+                "cache_dir": folder / "motion",
+            },
+            "motion_tokenizer",
+            "motion_tokenizer",
+        ),
+        "keyframe_vae": Step(
+            "train_autoencoder",
+            {"kind": "image", "train_images": [train / "images"], "eval_videos": [validation / "videos"]},
+            "keyframe_vae",
+            "autoencoder",
+        ),
+        "vae": Step(
+            "train_autoencoder",
+            {
+                "kind": "video",
+                "image_autoencoder": folder / "keyframe_vae",
+                "train_videos": [train / "videos"],
+                "eval_videos": [validation / "videos"],
+            },
+            "vae",
+            "autoencoder",
+        ),
+        "keyframe_detokenizer": Step(
+            "train_keyframe_detokenizer",
+            {
+                "keyframe_tokenizer": folder / "keyframe_tokenizer",
+                "vae": folder / "keyframe_vae",
+                "train_images": [train / "images"],
+                "eval_images": [validation / "images"],
+            },
+            "keyframe_detokenizer",
+            "keyframe_detokenizer",
+        ),
+        "video_detokenizer": Step(
+            "train_video_detokenizer",
+            {
+                "vae": folder / "vae",
+                "train_videos": [train / "videos"],
+                "eval_videos": [validation / "videos"],
+                "cache_dir": folder / "latents",
+                **pipeline_parts,
+            },
+            "video_detokenizer",
+            "video_detokenizer",
+        ),
+        "base": Step(
+            "assemble_model",
+            {
+                "keyframe_tokenizer": folder / "keyframe_tokenizer",
+                "motion_tokenizer": folder / "motion_tokenizer",
+                "text_files": [train / "metadata_video.csv", train / "conversations_video.json"],
+                "text_vocab_size": 512,
+                "language_model_config": LANGUAGE_MODEL,
+            },
+            "base",
+        ),
+        "tokens_train": tokens("train"),
+        "tokens_validation": tokens("validation"),
+        "pretrain": Step(
+            "pretrain",
+            {
+                "model_name_or_path": folder / "base",
+                "train_files": [folder / "tokens/train/*.parquet"],
+                "eval_files": [folder / "tokens/validation/*.parquet"],
+            },
+            "pretrained",
+            "pretrain",
+        ),
+        "finetune": Step(
+            "finetune_full",
+            {
+                "model_name_or_path": folder / "pretrained",
+                "conversations": conversations(train),
+                "eval_conversations": conversations(validation),
+            },
+            "instruct",
+            "finetune",
+        ),
+    }
+
+
+def command_of(step: Step, folder: Path, overrides: dict) -> list[str]:
+    """The command line of a step."""
+    arguments = {step.output_argument: folder / step.output, **step.arguments, **overrides}
+    command = [sys.executable, str(EXAMPLES / f"{step.program}.py")]
+    if step.config is not None:
+        command += ["--config", str(CONFIGS / f"{step.config}.yaml")]
+    for name, value in arguments.items():
+        is_json = isinstance(value, dict) or (isinstance(value, list) and isinstance(value[0], dict))
+        values = [json.dumps(value)] if is_json else value if isinstance(value, list) else [value]
+        command += [f"--{name}", *map(str, values)]
+    return command
+
+
+def run(steps: dict[str, Step], folder: Path, scale: dict) -> None:
+    """
+    Runs steps that are not done yet, one after another.
+
+    Raises:
+        subprocess.CalledProcessError: If one fails.
+    """
+    for number, (name, step) in enumerate(steps.items(), start=1):
+        mark = folder / step.output / "done"
+        if mark.exists():
+            print(f"[{number}/{len(steps)}] {name}: done", flush=True)
+            continue
+        overrides = dict(scale.get("steps", {}).get(name, {}))
+        if step.config is not None:
+            overrides = {**scale.get("training", {}), **overrides}
+        command = command_of(step, folder, overrides)
+        print(f"[{number}/{len(steps)}] {name}: {' '.join(command[1:])}", flush=True)
+        start = time.monotonic()
+        subprocess.run(command, check=True)
+        add_time(folder / "times.json", name, time.monotonic() - start)
+        mark.touch()
+
+
+def add_time(path: Path, name: str, seconds: float) -> None:
+    """Adds to the seconds of a step, which may have been interrupted before."""
+    times = json.loads(path.read_text()) if path.exists() else {}
+    times[name] = round(times.get(name, 0.0) + seconds, 1)
+    temporary = path.with_name(f"{path.name}.incomplete")
+    temporary.write_text(json.dumps(times, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def main(args: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", type=Path, required=True, help="where everything is written")
+    parser.add_argument("--scale", default="cpu", help="settings by this name (default: %(default)s)")
+    parser.add_argument(
+        "--scales", type=Path, default=CONFIGS / "scales.yaml", help="file of these settings (default: %(default)s)"
+    )
+    parser.add_argument("--steps", nargs="+", metavar="STEP", help="only these steps, in place of all")
+    arguments = parser.parse_args(args)
+    scales = yaml.safe_load(arguments.scales.read_text())
+    if arguments.scale not in scales:
+        parser.error(f"--scale must be one of {', '.join(scales)}, not {arguments.scale}")
+    scale = scales[arguments.scale]
+    steps = list_steps(arguments.output_dir, scale)
+    if unknown := sorted(set(arguments.steps or ()) - set(steps)):
+        parser.error(f"unknown steps {', '.join(unknown)}; there are {', '.join(steps)}")
+    run(
+        {name: step for name, step in steps.items() if arguments.steps is None or name in arguments.steps},
+        arguments.output_dir,
+        scale,
+    )
+
+
+if __name__ == "__main__":
+    main()

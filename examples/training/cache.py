@@ -1,0 +1,97 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Samples that are made once and kept on disk, for training that would otherwise wait for its data."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+from transformers import TrainingArguments
+
+
+class CachedSamples(torch.utils.data.Dataset):
+    """
+    Samples that are made before training and kept in a folder.
+
+    What a data set draws anew in each epoch, such as the place of a clip in its video, stays as it is first drawn. Each file is
+    there whole or not at all; those that are there are not made again.
+
+    Args:
+        dataset (`torch.utils.data.Dataset`): Its items are dictionaries of tensors; `files` name what they are made of.
+        folder (`str` or `os.PathLike`): Where to keep them.
+        transform (`Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]`): What to keep of an item.
+        settings (`dict`): What else the samples depend on, as JSON can hold it.
+        args (`TrainingArguments`): The run's: all its processes share the work, each with its data loader's workers.
+
+    Raises:
+        ValueError: If the folder has samples of other files or settings.
+    """
+
+    def __init__(
+        self,
+        dataset: torch.utils.data.Dataset,
+        folder: str | os.PathLike,
+        transform: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
+        settings: dict,
+        args: TrainingArguments,
+    ):
+        self.folder = Path(folder)
+        self.length = len(dataset)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files = hashlib.sha256("\n".join(dataset.files).encode()).hexdigest()
+        with args.main_process_first(local=False, desc="describing the cache"):
+            _describe(self.folder / "cache.json", {"files": files, **settings})
+        missing = [
+            index
+            for index in range(args.process_index, self.length, args.world_size)
+            if not self._path(index).exists()
+        ]
+        loader = torch.utils.data.DataLoader(
+            torch.utils.data.Subset(dataset, missing), batch_size=None, num_workers=args.dataloader_num_workers
+        )
+        for index, item in zip(
+            missing, tqdm(loader, desc="Caching samples", disable=args.disable_tqdm or not missing)
+        ):
+            temporary = self._path(index).with_suffix(".incomplete")
+            save_file({name: tensor.contiguous() for name, tensor in transform(item).items()}, temporary)
+            os.replace(temporary, self._path(index))
+        # The others go on once all samples are there.
+        with args.main_process_first(local=False, desc="caching samples"):
+            pass
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return load_file(self._path(index))
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{index:08d}.safetensors"
+
+
+def _describe(path: Path, description: dict) -> None:
+    text = json.dumps(description, indent=2, sort_keys=True)
+    if not path.exists():
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.incomplete")
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    elif path.read_text() != text:
+        raise ValueError(
+            f"{str(path.parent)!r} is a cache of other files or settings: delete it or choose another folder."
+        )
