@@ -103,9 +103,11 @@ def assemble_model(
     num_visual_codes = keyframe_tokenizer.config.codebook_size
     num_motion_codes = motion_tokenizer.config.codebook_size
     layout = vocabulary_layout(len(text_tokenizer), num_visual_codes, num_motion_codes)
+    # Of stage 1 alone: what restores the encoder's features is no part of the model.
+    keyframe_config = {**keyframe_tokenizer.config.to_dict(), "decoder_num_hidden_layers": 0}
     config = VideoLaVITConfig(
         text_config={**text_config.to_dict(), "vocab_size": layout["motion_code_offset"] + num_motion_codes},
-        keyframe_tokenizer_config=keyframe_tokenizer.config.to_dict(),
+        keyframe_tokenizer_config=keyframe_config,
         motion_tokenizer_config=motion_tokenizer.config.to_dict(),
         max_visual_tokens=keyframe_tokenizer.config.vision_config.num_patches,
         tie_word_embeddings=text_config.tie_word_embeddings,
@@ -114,7 +116,9 @@ def assemble_model(
     model = VideoLaVITForCausalLM(config)
     if language_model is not text_config:
         _load_language_model(model, language_model)
-    model.model.keyframe_tokenizer.load_state_dict(keyframe_tokenizer.state_dict())
+    wanted = model.model.keyframe_tokenizer.state_dict()
+    weights = {name: tensor for name, tensor in keyframe_tokenizer.state_dict().items() if name in wanted}
+    model.model.keyframe_tokenizer.load_state_dict(weights)
     model.model.motion_tokenizer.load_state_dict(motion_tokenizer.state_dict())
 
     tokenizer = build_videolavit_tokenizer(text_tokenizer, config)

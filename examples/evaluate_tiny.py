@@ -80,7 +80,7 @@ class Evaluation:
         name = checkpoint / "video-lavit"
         pipe = VideoLaVITDetokenizerPipeline.from_pretrained(
             self.arguments.checkpoint / "video-lavit-detokenizer",
-            language_model=AutoModelForCausalLM.from_pretrained(name).eval(),
+            language_model=AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval(),
             processor=AutoProcessor.from_pretrained(name),
         ).to(self.arguments.device)
         pipe.set_progress_bar_config(disable=True)
@@ -135,7 +135,7 @@ class Evaluation:
         results = {"most frequent answer": guesses.result()}
         for name, checkpoint in self.models().items():
             folder = checkpoint / "video-lavit-sft"
-            model = AutoModelForCausalLM.from_pretrained(folder).eval().to(self.arguments.device)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval().to(self.arguments.device)
             processor = AutoProcessor.from_pretrained(folder)
             tally = questions.answer_questions(
                 model, processor, list(zip(samples, paths)), motion_tokens=name == "with motion tokens"

@@ -90,19 +90,50 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
                 "format": layout,
                 "path": str(split / f"conversations_{kind}.json"),
                 "media_root": str(split / "videos" if kind == "video" else split),
+                "merge_turns": kind == "video",
             }
             for layout, kind in (("video_chatgpt", "video"), ("llava", "image"))
         ]
 
     def tokens(split: str) -> Step:
-        model = folder / "base"
-        return Step(
-            "tokenize_dataset", {"model_name_or_path": model, "inputs": inputs(data / split)}, f"tokens/{split}"
-        )
+        sets = inputs(data / split)
+        if split == "train":
+            sets.append({"kind": "video", "path": str(data / "train_long" / "metadata_video.csv")})
+        return Step("tokenize_dataset", {"model_name_or_path": folder / "base", "inputs": sets}, f"tokens/{split}")
+
+    def motion_tokenizer(output: str, config: str) -> Step:
+        videos = {"train_videos": [train / "videos"], "eval_videos": [validation / "videos"]}
+        return Step("train_motion_tokenizer", {**videos, "cache_dir": folder / "motion"}, output, config)
+
+    def pretrain(output: str, **arguments) -> Step:
+        arguments |= {
+            "model_name_or_path": folder / "base",
+            "train_files": [folder / "tokens/train/*.parquet"],
+            "eval_files": [folder / "tokens/validation/*.parquet"],
+        }
+        return Step("pretrain", arguments, output, "pretrain")
+
+    def finetune(start: str, output: str, **arguments) -> Step:
+        arguments |= {
+            "model_name_or_path": folder / start,
+            "conversations": conversations(train),
+            "eval_conversations": conversations(validation),
+        }
+        return Step("finetune_full", arguments, output, "finetune")
+
+    def release(pretrained: str, instruct: str, output: str) -> Step:
+        parts = {"pretrained": pretrained, "instruct": instruct, "detokenizer": "video_detokenizer"}
+        arguments = {name: folder / part for name, part in parts.items()} | {"times": folder / "times.json"}
+        return Step("release_tiny", arguments, output)
 
     return {
         "data_train": Step(
             "small_world", {"num_videos": scale["videos"], "num_images": scale["images"], **world}, "data/train"
+        ),
+        "data_train_long": Step(
+            "small_world",
+            {"num_videos": scale["long_videos"], "num_clips": 4, "num_objects": 1, "seed": 1, **world},
+            "data/train_long",
         ),
         "data_validation": Step(
             "small_world", {"split": "validation", "num_videos": 100, "num_images": 200, **world}, "data/validation"
@@ -135,16 +166,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             "keyframe_tokenizer",
             "keyframe_tokenizer",
         ),
-        "motion_tokenizer": Step(
-            "train_motion_tokenizer",
-            {
-                "train_videos": [train / "videos"],
-                "eval_videos": [validation / "videos"],
-                "cache_dir": folder / "motion",
-            },
-            "motion_tokenizer",
-            "motion_tokenizer",
-        ),
+        "motion_tokenizer": motion_tokenizer("motion_tokenizer", "motion_tokenizer"),
         "keyframe_vae": Step(
             "train_autoencoder",
             {"kind": "image", "train_images": [train / "images"], "eval_videos": [validation / "videos"]},
@@ -198,26 +220,19 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
         ),
         "tokens_train": tokens("train"),
         "tokens_validation": tokens("validation"),
-        "pretrain": Step(
-            "pretrain",
-            {
-                "model_name_or_path": folder / "base",
-                "train_files": [folder / "tokens/train/*.parquet"],
-                "eval_files": [folder / "tokens/validation/*.parquet"],
-            },
-            "pretrained",
-            "pretrain",
+        "pretrain": pretrain("pretrained"),
+        "finetune": finetune("pretrained", "instruct"),
+        "release": release("pretrained", "instruct", "videolavit-tiny"),
+        # For comparison: the same training without motion, and other numbers of motion tokens.
+        "pretrain_without_motion": pretrain("pretrained_without_motion", motion_tokens=False),
+        "finetune_without_motion": finetune(
+            "pretrained_without_motion", "instruct_without_motion", motion_tokens=False
         ),
-        "finetune": Step(
-            "finetune_full",
-            {
-                "model_name_or_path": folder / "pretrained",
-                "conversations": conversations(train),
-                "eval_conversations": conversations(validation),
-            },
-            "instruct",
-            "finetune",
+        "release_without_motion": release(
+            "pretrained_without_motion", "instruct_without_motion", "videolavit-tiny-without-motion"
         ),
+        "fewer_motion_tokens": motion_tokenizer("motion_tokenizer_fewer", "motion_tokenizer_fewer"),
+        "more_motion_tokens": motion_tokenizer("motion_tokenizer_more", "motion_tokenizer_more"),
     }
 
 

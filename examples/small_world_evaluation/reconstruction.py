@@ -31,6 +31,7 @@ from .statistics import mean
 MOVING_DIFFERENCE = 0.08
 
 
+@torch.no_grad()
 def measure_reconstruction(
     pipe: VideoLaVITDetokenizerPipeline,
     keyframe_tokenizer: VideoLaVITKeyframeTokenizer,

@@ -231,3 +231,38 @@ def test_questions_are_answered_after_evaluation(small, tmp_path, program):
     )
     (text,) = (tmp_path / "samples").glob("answers-*.txt")
     assert text.read_text().startswith("Who are you?\n") and logged(tmp_path, "eval_loss")
+
+
+def test_questions_about_one_video_become_turns_of_one_conversation(small, tmp_path):
+    from training.conversations import load_conversations
+
+    rows = [{"q": f"Question {index}?", "a": f"Answer {index}.", "video_id": VIDEO.stem} for index in range(3)]
+    rows.append({"q": "Another?", "a": "Yes.", "video_id": "another"})
+    (tmp_path / "videos.json").write_text(json.dumps(rows))
+    entry = {"format": "video_chatgpt", "path": str(tmp_path / "videos.json"), "media_root": str(VIDEO.parent)}
+    assert len(load_conversations([entry])) == 4
+    first, second = load_conversations([{**entry, "merge_turns": True}])["messages"]
+    assert [message["role"] for message in first] == ["user", "assistant"] * 3
+    assert [[block["type"] for block in message["content"]] for message in first[::2]] == [
+        ["video", "text"],
+        ["text"],
+        ["text"],
+    ]
+    texts = [next(block["text"] for block in message["content"] if block["type"] == "text") for message in first]
+    pairs = {(question, answer) for question, answer in zip(texts[::2], texts[1::2])}
+    assert pairs == {(f"Question {index}?", f"Answer {index}.") for index in range(3)}
+    assert len(second) == 2
+
+
+def test_without_motion_a_video_is_the_images_of_its_keyframes(small):
+    config = small[1].config
+    ((with_motion,), (without,)) = (make_dataset(small, motion_tokens=motion)[5] for motion in (True, False))
+    num_clips = int(with_motion.videos[0]["num_clips"].sum())
+    assert not without.videos and len(without.images) == num_clips
+    assert without.input_ids.count(config.image_token_id) == num_clips * config.num_image_tokens
+    assert [label for label in without.labels if label != -100] == [
+        label for label in with_motion.labels if label != -100
+    ]
+    for image, keyframe in zip(without.images, with_motion.videos[0]["pixel_values_videos"]):
+        # Up to one of 255 levels of grey: images and videos are resized by different code.
+        torch.testing.assert_close(image, keyframe, atol=0.02, rtol=0)

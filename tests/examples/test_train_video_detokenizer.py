@@ -290,3 +290,64 @@ def test_one_thing_to_start_from_is_asked_for():
         ModelArguments()
     with pytest.raises(ValueError, match="'some'"):
         ModelArguments(vae="vae", trainable="some")
+
+
+def test_a_run_on_cached_latents_learns_from_the_same_clips(parts, tmp_path, monkeypatch):
+    import train_video_detokenizer
+    from train_video_detokenizer import encode_clip, main
+
+    settings = {"cache_dir": tmp_path / "cache", "max_steps": 3}
+    main(arguments(parts, tmp_path / "out", **settings))
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 4 and len(logged(tmp_path / "out")) == 3
+    # A second run makes nothing again, and one with another autoencoder is refused.
+    changed = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    main(arguments(parts, tmp_path / "again", **settings))
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == changed
+    assert logged(tmp_path / "again") == logged(tmp_path / "out")
+    torch.manual_seed(1)
+    AutoencoderKLTemporalDecoder(block_out_channels=(32,), layers_per_block=1).save_pretrained(tmp_path / "vae")
+    with pytest.raises(ValueError, match="a cache of other files or settings"):
+        main(arguments(parts, tmp_path / "other", vae=tmp_path / "vae", **settings))
+
+    # The loss is that of the frames themselves, when both draw the same noise.
+    pipe, model = make_model(parts, condition_dropout=0.0, quantized_motion_probability=0.0)
+    generator = torch.Generator().manual_seed(0)
+    frames = (torch.rand(24, 3, 16, 16, generator=generator) * 255).round() / 127.5 - 1
+    item = {"frames": frames, "motion_vectors": torch.randn(2, 24, 20, 36, generator=generator)}
+    encoded = encode_clip(pipe.vae, item)
+    with torch.no_grad():
+        expected = pipe.vae.encode(frames).latent_dist
+    torch.testing.assert_close(encoded["latent_mean"], expected.mean, atol=1e-6, rtol=0)
+    torch.testing.assert_close(encoded["latent_std"], expected.std, atol=1e-6, rtol=0)
+    assert torch.equal(encoded["keyframe"].float(), (frames[0] + 1) * 127.5)
+    batch = {name: tensor[None] for name, tensor in encoded.items()}
+
+    def encode(vae, images, sample=True):
+        distribution = vae.encode(images).latent_dist
+        return (
+            distribution.mean + distribution.std * torch.randn_like(distribution.mean) if sample else distribution.mean
+        )
+
+    monkeypatch.setattr(train_video_detokenizer, "encode_images", encode)
+    losses = []
+    for inputs in (batch, {"frames": frames[None], "motion_vectors": item["motion_vectors"][None]}):
+        torch.manual_seed(0)
+        losses.append(float(model(**inputs)["loss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_motion_channels_of_a_new_model_can_begin_larger(parts):
+    from train_video_detokenizer import ModelArguments, build_pipeline
+
+    weights = []
+    for scale in (1.0, 10.0):
+        torch.manual_seed(0)
+        args = ModelArguments(
+            vae=str(parts / "vae"),
+            unet_config=UNET,
+            motion_encoder_config=MOTION_ENCODER,
+            motion_channels_scale=scale,
+        )
+        weights.append(build_pipeline(args).unet.conv_in.weight)
+    torch.testing.assert_close(weights[1][:, 8:], 10 * weights[0][:, 8:])
+    assert torch.equal(weights[1][:, :8], weights[0][:, :8])

@@ -186,3 +186,12 @@ def test_an_empty_image_gives_the_image_path_gradients_of_zero(small, samples):
     assert weight.grad is not None and not weight.grad.any()
     model.zero_grad()
     model.requires_grad_(True)
+
+
+def test_without_motion_tokens_a_video_is_its_keyframes(small, samples):
+    config = small[0].config
+    for text_first in (0.0, 1.0):
+        builder = make_builder(small, text_first_probability=text_first, prompt_dropout=0.0, motion_tokens=False)
+        (document,) = builder(samples[2], np.random.default_rng(0))
+        assert max(document.input_ids) < config.motion_start_token_id
+        assert document.input_ids.count(config.image_start_token_id) == 2

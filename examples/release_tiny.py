@@ -1,0 +1,74 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Puts what `train_tiny.py` has trained into one folder, as small as does no harm: `video-lavit` (pre-trained), `video-lavit-sft`
+(instruction-tuned) and `video-lavit-detokenizer` (tokens to pixels), in half precision but for the tokenizers and the projection.
+
+    python examples/release_tiny.py --pretrained outputs/tiny/pretrained --instruct outputs/tiny/instruct \\
+        --detokenizer outputs/tiny/video_detokenizer --output_dir outputs/tiny/videolavit-tiny
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+from training.trainer import save_at_once
+from transformers import AutoModelForCausalLM, AutoProcessor
+
+from diffusers_videolavit import VideoLaVITDetokenizerPipeline
+from transformers_videolavit import save_remote_code
+
+
+DTYPE = torch.float16
+
+
+def release_language_model(source: Path, target: Path) -> None:
+    """Saves a model and its processor in half precision."""
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPE)
+    processor = AutoProcessor.from_pretrained(source)
+
+    def save(folder: Path) -> None:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        save_remote_code(folder)
+
+    save_at_once(target, save)
+
+
+def release_detokenizer(source: Path, target: Path) -> None:
+    """Saves a pipeline in half precision."""
+    pipe = VideoLaVITDetokenizerPipeline.from_pretrained(source, dtype=DTYPE)
+    save_at_once(target, pipe.save_pretrained)
+
+
+def main(args: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pretrained", type=Path, required=True, help="folder of the pre-trained language model")
+    parser.add_argument("--instruct", type=Path, required=True, help="folder of the instruction-tuned language model")
+    parser.add_argument("--detokenizer", type=Path, required=True, help="folder of the detokenizer pipeline")
+    parser.add_argument("--times", type=Path, help="JSON file of the steps' seconds, to go with the model")
+    parser.add_argument("--output_dir", type=Path, required=True, help="where to write the three repositories")
+    arguments = parser.parse_args(args)
+    release_language_model(arguments.pretrained, arguments.output_dir / "video-lavit")
+    release_language_model(arguments.instruct, arguments.output_dir / "video-lavit-sft")
+    release_detokenizer(arguments.detokenizer, arguments.output_dir / "video-lavit-detokenizer")
+    if arguments.times is not None:
+        shutil.copyfile(arguments.times, arguments.output_dir / "times.json")
+    size = sum(path.stat().st_size for path in arguments.output_dir.rglob("*.safetensors"))
+    print(f"{arguments.output_dir}: {size / 1e6:.1f} MB of weights")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""How answers are judged."""
+
+
+def test_answers_are_right_to_the_word():
+    from small_world.language import Question
+    from small_world_evaluation.questions import QuestionTally
+
+    tally = QuestionTally()
+    for answer in ("upper left", " Upper left \\n ", "upper left.", "left", ""):
+        tally.add(Question("Where?", "upper left", "motion", "direction"), answer)
+    tally.add(Question("What colour?", "red", "appearance", "colour"), "red")
+    result = tally.result()
+    assert result["by_type"]["motion"]["value"] == 3 / 5 and result["by_type"]["appearance"]["value"] == 1
+    assert list(result["by_attribute"]) == ["appearance: colour", "motion: direction"]
+
+
+def test_the_most_frequent_answer_is_the_level_of_chance():
+    from small_world.dataset import SmallWorldOptions, video_sample
+    from small_world_evaluation.questions import guess_questions
+
+    training = [video_sample(SmallWorldOptions(), index) for index in range(300)]
+    held_out = [video_sample(SmallWorldOptions(split="test"), index) for index in range(300)]
+    result = guess_questions(training, held_out).result()
+    assert result["by_type"]["motion"]["value"] < 0.45 and result["by_attribute"]["appearance: colour"]["value"] < 0.3

@@ -1,0 +1,104 @@
+"""The evaluation of a model of the small world, from its checkpoint to its card, on small random weights."""
+
+import json
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors import safe_open
+
+from transformers_videolavit import VideoLaVITForCausalLM
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    from release_tiny import main
+    from small_random_model import build_detokenizer, build_language_model
+
+    folder = tmp_path_factory.mktemp("tiny")
+    model, processor = build_language_model()
+    model.save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    pipe = build_detokenizer(model, processor)
+    pipe.register_modules(language_model=None, processor=None, motion_tokenizer=model.model.motion_tokenizer)
+    pipe.save_pretrained(folder / "detokenizer")
+    (folder / "times.json").write_text('{"pretrain": 12.5}')
+    parts = ("--pretrained", folder / "model", "--instruct", folder / "model", "--detokenizer", folder / "detokenizer")
+    main([str(item) for item in (*parts, "--times", folder / "times.json", "--output_dir", folder / "release")])
+    return folder / "release"
+
+
+def test_a_release_is_in_half_precision_but_for_its_tokenizers(checkpoint):
+    with safe_open(checkpoint / "video-lavit" / "model.safetensors", framework="pt") as weights:
+        dtypes = {name: weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
+    single = {name for name, dtype in dtypes.items() if dtype == "F32"}
+    # What decides on codes stays as it was trained.
+    assert any("quantizer.codebook" in name for name in single) and all(
+        "tokenizer" in name or "projector" in name for name in single
+    )
+    assert {dtypes[name] for name in dtypes.keys() - single} <= {"F16", "BOOL"}
+    model = VideoLaVITForCausalLM.from_pretrained(checkpoint / "video-lavit", dtype=torch.float32)
+    assert model.config.num_clip_tokens == 391
+    with safe_open(
+        checkpoint / "video-lavit-detokenizer" / "unet" / "diffusion_pytorch_model.safetensors", framework="pt"
+    ) as weights:
+        assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"F16"}  # noqa: SIM118
+
+
+def test_every_part_is_measured_once_and_written_into_the_card(checkpoint, tmp_path, capsys):
+    from evaluate_tiny import PARTS, main
+
+    numbers = {"num_reconstructions": 2, "num_question_videos": 2, "num_generations": 2, "num_long_videos": 1}
+    numbers |= {"num_token_rate_clips": 1, "num_inference_steps": 1}
+    arguments = [
+        "--checkpoint",
+        checkpoint,
+        "--without_motion",
+        checkpoint,
+        "--output_dir",
+        tmp_path,
+        "--device",
+        "cpu",
+    ]
+    arguments += ["--motion_tokenizers", checkpoint / "video-lavit-detokenizer" / "motion_tokenizer"]
+    arguments = list(
+        map(str, [*arguments, *(item for name, value in numbers.items() for item in (f"--{name}", value))])
+    )
+    main([*arguments, "--parts", "questions", "token_rates"])
+    first = json.loads((tmp_path / "results.json").read_text())
+    assert list(first["parts"]) == ["questions", "token_rates"]
+    main([*arguments, "--write_card"])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results["parts"]) == set(PARTS)
+    assert {name: results["parts"][name] for name in first["parts"]} == first["parts"]
+    assert "questions: measured already" in capsys.readouterr().out
+
+    assert results["parts"]["text_to_video"]["with motion tokens"]["all"]["count"] == 2
+    assert len(results["parts"]["token_rates"]["motion_tokens"]) == 2
+    assert list(results["parts"]["long_video"]["none"]) == ["clip 2", "clip 3", "clip 4"]
+    assert results["parts"]["token_rates"]["frame_by_frame"][-1]["pictures"] == 24
+
+    card = ModelCard.load(checkpoint / "README.md")
+    measured = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    motion = results["parts"]["questions"]["with motion tokens"]["by_type"]["motion"]["value"]
+    assert measured["questions about motion"] == round(100 * motion, 2)
+    assert "| pretrain | 12.5 |" in card.text and (checkpoint / "media" / "text_to_video.png").exists()
+    for name in (
+        "Reconstruction",
+        "Questions about videos",
+        "Text to video",
+        "Image to video",
+        "Videos of four clips",
+        "Tokens",
+    ):
+        assert f"### {name}\n" in card.text
+
+
+def test_other_numbers_or_weights_are_measured_anew(checkpoint, tmp_path):
+    from evaluate_tiny import main
+
+    arguments = ["--checkpoint", str(checkpoint), "--output_dir", str(tmp_path), "--device", "cpu"]
+    for number in ("1", "2"):
+        main([*arguments, "--parts", "questions", "--num_question_videos", number])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["settings"]["num_question_videos"] == "2"

@@ -1,0 +1,66 @@
+"""The image encoder of the small world, and what its patches show."""
+
+import json
+
+import numpy as np
+import pytest
+from training_runs import logged
+
+from transformers_videolavit import VideoLaVITVisionModel
+
+
+SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    from small_world.dataset import SmallWorldOptions, write_dataset
+
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder, SmallWorldOptions(frame_size=(64, 64)), num_videos=0, num_images=8)
+    return folder
+
+
+def test_patches_are_labelled_with_what_they_show():
+    from small_world.patches import NO_OBJECT, label_patches
+    from small_world.scenes import COLOURS, SHAPES, ObjectDescription, Scene, SceneDescription
+
+    objects = (
+        ObjectDescription("square", "red", "large", "plain"),
+        ObjectDescription("circle", "blue", "small", "dotted"),
+    )
+    description = SceneDescription(objects, "cloudy", "olive")
+    labels = label_patches(Scene(description, ((-0.25, -0.25), (0.3, 0.1)), 0), num_patches=4)
+    # In units of the frame, the centres of the patches are at ±0.125 and ±0.375.
+    red, blue = COLOURS.index("red"), COLOURS.index("blue")
+    colours = labels["colour"].reshape(4, 4)
+    assert (colours[:2, :2] == red).all() and colours[2, 3] == blue and (colours[3] == NO_OBJECT).all()
+    assert labels["shape"].reshape(4, 4)[0, 0] == SHAPES.index("square")
+    assert labels["background_pattern"].unique().numel() == 1 and (labels["coverage"] <= 1).all()
+    offset = labels["offset"].reshape(4, 4, 2)
+    np.testing.assert_allclose(offset[2, 3], [(0.3 - 0.375) * 4, (0.1 - 0.125) * 4], atol=1e-6)
+    assert ((labels["coverage"] > 0) == (labels["texture"] != NO_OBJECT)).all()
+
+
+def test_the_encoder_learns_and_is_saved_alone(data, tmp_path):
+    from train_small_world_encoder import main
+
+    settings = {"train_data": data, "eval_data": data, "output_dir": tmp_path, "max_steps": 60}
+    settings |= {"vision_config": json.dumps({**SIZES, "image_size": 32, "patch_size": 8, "projection_dim": 8})}
+    settings |= {"per_device_train_batch_size": 8, "learning_rate": 1e-2, "logging_steps": 1, "save_steps": 1000}
+    settings |= {"lr_scheduler_type": "constant", "disable_tqdm": True, "ema_decay": 0.5}
+    main(["--use_cpu", *(str(item) for name, value in settings.items() for item in (f"--{name}", value))])
+    losses = logged(tmp_path)
+    assert np.mean(losses[-5:]) < 0.5 * losses[0]
+    assert logged(tmp_path, "background_colour_accuracy")[-1] > 0.8
+    encoder = VideoLaVITVisionModel.from_pretrained(tmp_path)
+    assert encoder.config.hidden_size == 32 and "eval_offset_error" in (tmp_path / "all_results.json").read_text()
+
+
+def test_images_that_are_not_square_are_refused(tmp_path):
+    from small_world.dataset import SmallWorldOptions, write_dataset
+    from train_small_world_encoder import LabelledImages
+
+    write_dataset(tmp_path, SmallWorldOptions(frame_size=(48, 64)), num_videos=0, num_images=1)
+    with pytest.raises(ValueError, match="must be square, not 48 x 64"):
+        LabelledImages(str(tmp_path), None, 4, 0)

@@ -1,0 +1,82 @@
+"""The steps of `make tiny`."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SCALES = yaml.safe_load((EXAMPLES / "configs" / "small_world" / "scales.yaml").read_text())
+
+
+@pytest.mark.parametrize("scale", list(SCALES))
+def test_every_training_step_has_arguments_that_its_program_takes(scale, tmp_path):
+    from train_tiny import command_of, list_steps
+    from training.arguments import parse_arguments
+
+    settings = SCALES[scale]
+    steps = list_steps(tmp_path, settings)
+    assert set(settings["steps"]) <= set(steps)
+    for name, step in steps.items():
+        program = importlib.import_module(step.program)
+        if step.config is None and not hasattr(program, "ARGUMENTS"):
+            continue
+        overrides = {**settings["training"], **settings["steps"].get(name, {})} if step.config else {}
+        # Precisions that this machine may lack are no concern here.
+        command = [*command_of(step, tmp_path, overrides)[2:], *(["--use_cpu", "True"] if step.config else [])]
+        parsed = parse_arguments(program.ARGUMENTS, command)
+        output_dirs = {values.output_dir for values in parsed if hasattr(values, "output_dir")}
+        assert output_dirs == {str(tmp_path / step.output)}, name
+
+
+def test_what_a_step_reads_is_made_before_it(tmp_path):
+    from train_tiny import list_steps
+
+    made = set()
+    for name, step in list_steps(tmp_path, SCALES["cpu"]).items():
+        text = json.dumps(step.arguments, default=str)
+        for path in (part.split("*")[0] for part in text.split('"') if part.startswith(str(tmp_path))):
+            relative = Path(path).relative_to(tmp_path).as_posix()
+            is_own = "cache_dir" in step.arguments and str(step.arguments["cache_dir"]) == path
+            assert is_own or relative == "times.json" or any(relative.startswith(other) for other in made), (
+                name,
+                path,
+            )
+        made.add(step.output)
+
+
+def test_steps_run_once_and_in_order_with_their_times(tmp_path, capsys):
+    from train_tiny import main
+
+    scales = {
+        "cpu": {
+            "videos": 2,
+            "long_videos": 1,
+            "images": 2,
+            "steps": {"data_validation": {"num_videos": 1, "num_images": 1}},
+        }
+    }
+    (tmp_path / "scales.yaml").write_text(yaml.safe_dump(scales))
+    arguments = ["--output_dir", str(tmp_path / "out"), "--scales", str(tmp_path / "scales.yaml"), "--steps"]
+    arguments += ["data_validation", "data_train"]
+    main(arguments)
+    assert len(list((tmp_path / "out/data/train/videos").glob("*.mp4"))) == 2
+    assert len(list((tmp_path / "out/data/validation/images").glob("*.png"))) == 1
+    times = json.loads((tmp_path / "out" / "times.json").read_text())
+    assert list(times) == ["data_train", "data_validation"] and all(seconds > 0 for seconds in times.values())
+    capsys.readouterr()
+    main(arguments)
+    assert capsys.readouterr().out.splitlines() == ["[1/2] data_train: done", "[2/2] data_validation: done"]
+
+
+def test_unknown_steps_and_scales_are_refused(tmp_path, capsys):
+    from train_tiny import main
+
+    for arguments in (["--steps", "nothing"], ["--scale", "huge"]):
+        with pytest.raises(SystemExit):
+            main(["--output_dir", str(tmp_path), *arguments])
+    errors = capsys.readouterr().err
+    assert "unknown steps nothing" in errors and "must be one of cpu, gpu" in errors

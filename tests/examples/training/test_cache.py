@@ -1,0 +1,61 @@
+"""Samples that are made once and kept."""
+
+import pytest
+import torch
+from transformers import TrainingArguments
+
+
+class Numbers(torch.utils.data.Dataset):
+    """Items that count how often they are made."""
+
+    def __init__(self, length=5):
+        self.files = [str(index) for index in range(length)]
+        self.made = []
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, index):
+        self.made.append(index)
+        return {"value": torch.full((3,), float(index)), "rest": torch.zeros(100)}
+
+
+def keep_value(item):
+    return {"value": 2 * item["value"]}
+
+
+@pytest.fixture
+def args(tmp_path):
+    return TrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, report_to="none", disable_tqdm=True)
+
+
+def cached(dataset, folder, args, **settings):
+    from training.cache import CachedSamples
+
+    return CachedSamples(dataset, folder, keep_value, settings, args)
+
+
+def test_samples_are_made_once_and_come_back_as_they_were_kept(tmp_path, args):
+    dataset = Numbers()
+    for _ in range(2):
+        samples = cached(dataset, tmp_path / "cache", args)
+        assert len(samples) == 5 and dataset.made == [0, 1, 2, 3, 4]
+        assert all(torch.equal(samples[index]["value"], torch.full((3,), 2.0 * index)) for index in range(5))
+        assert samples[0].keys() == {"value"}
+
+
+def test_only_what_is_missing_is_made_again(tmp_path, args):
+    cached(Numbers(), tmp_path / "cache", args)
+    (tmp_path / "cache" / "00000003.safetensors").unlink()
+    # What a killed run left half-written is no sample.
+    (tmp_path / "cache" / "00000003.incomplete").write_bytes(b"half")
+    dataset = Numbers()
+    samples = cached(dataset, tmp_path / "cache", args)
+    assert dataset.made == [3] and torch.equal(samples[3]["value"], torch.full((3,), 6.0))
+
+
+def test_a_cache_of_other_files_or_settings_is_refused(tmp_path, args):
+    cached(Numbers(), tmp_path / "cache", args, size=8)
+    for dataset, settings in ((Numbers(), {"size": 9}), (Numbers(4), {"size": 8})):
+        with pytest.raises(ValueError, match="a cache of other files or settings"):
+            cached(dataset, tmp_path / "cache", args, **settings)
