@@ -11,12 +11,14 @@ INSTALLED := $(VENV)/.installed
 TEST_ENVIRONMENT := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST_ARGS ?= -q -n logical --maxprocesses 8 --dist worksteal
 DEMO_ARGS ?=
+TINY_ARGS ?=
 
-.PHONY: help demo test lint format benchmark clean
+.PHONY: help demo tiny test lint format benchmark clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       tokenize, rebuild and generate video; writes outputs/demo/index.html (DEMO_ARGS='--help' for options)"
+	@echo "make tiny       train a small model from nothing, through all stages, into outputs/tiny (TINY_ARGS='--scale gpu' on a GPU)"
 	@echo "make test       formatting, lint and the whole test suite (PYTEST_ARGS='...' to choose tests)"
 	@echo "make lint       formatting and lint only"
 	@echo "make format     format the code"
@@ -36,6 +38,9 @@ $(INSTALLED)-%: pyproject.toml constraints.txt | $(BIN)/python
 
 demo: $(INSTALLED)-demo
 	$(BIN)/python examples/demo.py $(DEMO_ARGS)
+
+tiny: $(INSTALLED)-train
+	$(BIN)/python examples/train_tiny.py --output_dir outputs/tiny $(TINY_ARGS)
 
 test: lint
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest $(PYTEST_ARGS)

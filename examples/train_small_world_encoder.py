@@ -18,8 +18,8 @@ far more than this needs.
     accelerate launch examples/train_small_world_encoder.py --train_data data/train --eval_data data/validation \\
         --config examples/configs/small_world/image_encoder.yaml --output_dir outputs/image_encoder
 
-The folders are those of `small_world.py`. The encoder learns to tell from its features what every patch shows: colour, shape,
-size and texture of an object, where its centre is, the background, and the patch's own pixels at a quarter of their
+The folders are those of `small_world.py`. The encoder learns to tell from the features of every patch colour, shape, size and
+texture of the object that is nearest, where its centre is, the background, and the patch's own pixels at a quarter of their
 resolution. Killed and started again with the same arguments, it goes on from its last checkpoint.
 """
 
@@ -29,7 +29,7 @@ from pathlib import Path
 
 import torch
 from small_world.dataset import SmallWorldOptions, image_sample
-from small_world.patches import BACKGROUND_ATTRIBUTES, NO_OBJECT, OBJECT_ATTRIBUTES, label_patches
+from small_world.patches import BACKGROUND_ATTRIBUTES, OBJECT_ATTRIBUTES, label_patches
 from torch import nn
 from torch.nn import functional as F
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
@@ -68,6 +68,7 @@ class DataArguments:
 @dataclass
 class ObjectiveArguments:
     pixel_weight: float = field(default=1.0, metadata={"help": "Weight of the squared error of the pixels."})
+    offset_weight: float = field(default=0.5, metadata={"help": "Weight of the error of where an object is."})
     ema_decay: float = field(default=0.995, metadata={"help": "Decay of the moving average of the weights; 0: none."})
 
 
@@ -100,17 +101,17 @@ class ImageEncoderForTraining(TrainedParts):
     Args:
         vision_model ([`VideoLaVITVisionModel`]): The encoder.
         cells_per_patch (`int`): Places of a patch, in each direction, whose colour is learned.
-        pixel_weight (`float`): Weight of the squared error of the pixels.
+        args ([`ObjectiveArguments`]): Weights of the loss.
     """
 
-    def __init__(self, vision_model: VideoLaVITVisionModel, cells_per_patch: int, pixel_weight: float):
+    def __init__(self, vision_model: VideoLaVITVisionModel, cells_per_patch: int, args: ObjectiveArguments):
         config = vision_model.config
         sizes = {attribute: len(values) for attribute, values in ATTRIBUTES.items()}
         sizes |= {"offset": 2, "pixels": config.num_channels * cells_per_patch**2}
         heads = nn.ModuleDict({name: nn.Linear(config.hidden_size, size) for name, size in sizes.items()})
         super().__init__({"vision_model": vision_model, "heads": heads}, {})
         self.cells_per_patch = cells_per_patch
-        self.pixel_weight = pixel_weight
+        self.args = args
 
     def predict(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
         """What features of shape (..., hidden_size) tell: scores of an attribute's values, the offset and the pixels."""
@@ -131,24 +132,18 @@ class ImageEncoderForTraining(TrainedParts):
         config = self.vision_model.config
         features = self.vision_model(pixel_values).last_hidden_state[:, 1:]
         predicted = self.predict(features)
-        # Of a patch that an object hardly touches, nobody could tell its size.
-        weights = (labels["coverage"] / 0.25).clamp(max=1)
-        covered = weights.sum().clamp(min=1)
         losses, metrics = {}, {}
         for attribute in ATTRIBUTES:
             scores, target = predicted[attribute].transpose(1, 2), labels[attribute]
-            errors = F.cross_entropy(scores, target, reduction="none", ignore_index=NO_OBJECT)
-            right = (scores.argmax(dim=1) == target).float()
-            is_object = attribute in OBJECT_ATTRIBUTES
-            losses[attribute] = (errors * weights).sum() / covered if is_object else errors.mean()
-            metrics[f"{attribute}_accuracy"] = (right * weights).sum() / covered if is_object else right.mean()
-        distance = (predicted["offset"] - labels["offset"]).abs().mean(dim=-1)
-        metrics["offset_error"] = losses["offset"] = (distance * weights).sum() / covered
+            losses[attribute] = F.cross_entropy(scores, target)
+            metrics[f"{attribute}_accuracy"] = (scores.argmax(dim=1) == target).float().mean()
+        metrics["offset_error"] = F.l1_loss(predicted["offset"], labels["offset"])
+        losses["offset"] = self.args.offset_weight * metrics["offset_error"]
         side = config.image_size // config.patch_size * self.cells_per_patch
         cells = F.adaptive_avg_pool2d(pixel_values, side)
         target = F.unfold(cells, self.cells_per_patch, stride=self.cells_per_patch).transpose(1, 2)
         metrics["pixel_loss"] = F.mse_loss(predicted["pixels"], target)
-        losses["pixels"] = self.pixel_weight * metrics["pixel_loss"]
+        losses["pixels"] = self.args.pixel_weight * metrics["pixel_loss"]
         return {"loss": sum(losses.values()), **metrics}
 
 
@@ -164,7 +159,7 @@ def main(args: list[str] | None = None):
         return LabelledImages(folder, image_processor, config.image_size // config.patch_size, training_args.seed)
 
     trainer = MovingAverageTrainer(
-        model=ImageEncoderForTraining(vision_model, model_args.cells_per_patch, objective_args.pixel_weight),
+        model=ImageEncoderForTraining(vision_model, model_args.cells_per_patch, objective_args),
         args=training_args,
         train_dataset=build_dataset(data_args.train_data),
         eval_dataset=build_dataset(data_args.eval_data) if data_args.eval_data else None,

@@ -21,8 +21,8 @@ def data(tmp_path_factory):
     return folder
 
 
-def test_patches_are_labelled_with_what_they_show():
-    from small_world.patches import NO_OBJECT, label_patches
+def test_patches_are_labelled_with_the_nearest_object():
+    from small_world.patches import label_patches
     from small_world.scenes import COLOURS, SHAPES, ObjectDescription, Scene, SceneDescription
 
     objects = (
@@ -34,12 +34,14 @@ def test_patches_are_labelled_with_what_they_show():
     # In units of the frame, the centres of the patches are at ±0.125 and ±0.375.
     red, blue = COLOURS.index("red"), COLOURS.index("blue")
     colours = labels["colour"].reshape(4, 4)
-    assert (colours[:2, :2] == red).all() and colours[2, 3] == blue and (colours[3] == NO_OBJECT).all()
-    assert labels["shape"].reshape(4, 4)[0, 0] == SHAPES.index("square")
-    assert labels["background_pattern"].unique().numel() == 1 and (labels["coverage"] <= 1).all()
+    assert (colours[:2, :2] == red).all() and (colours[2:, 2:] == blue).all()
+    assert ((labels["shape"] == SHAPES.index("square")) == (labels["colour"] == red)).all()
+    assert labels["background_pattern"].unique().numel() == 1 and len(labels["background_colour"]) == 16
     offset = labels["offset"].reshape(4, 4, 2)
     np.testing.assert_allclose(offset[2, 3], [(0.3 - 0.375) * 4, (0.1 - 0.125) * 4], atol=1e-6)
-    assert ((labels["coverage"] > 0) == (labels["texture"] != NO_OBJECT)).all()
+    # A large object is near where a small one's centre is as far.
+    middle = Scene(description, ((-0.25, 0.0), (0.25, 0.0)), 0)
+    assert (label_patches(middle, 3)["colour"].reshape(3, 3)[:, 1] == red).all()
 
 
 def test_the_encoder_learns_and_is_saved_alone(data, tmp_path):
