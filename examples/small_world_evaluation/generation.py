@@ -25,8 +25,7 @@ from small_world.scenes import CLIP_LENGTH, DIRECTIONS, SceneDescription
 from tqdm.auto import tqdm
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline
-
-from .statistics import mean, proportion
+from videolavit_metrics import mean, proportion
 
 
 ATTRIBUTES = ("colour", "shape", "direction", "speed")

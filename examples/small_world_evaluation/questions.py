@@ -22,8 +22,7 @@ from training.conversations import replace_videos_by_keyframes
 from transformers import ProcessorMixin
 
 from transformers_videolavit import VideoLaVITForCausalLM
-
-from .statistics import proportion
+from videolavit_metrics import proportion
 
 
 @dataclass

@@ -23,8 +23,7 @@ from tqdm.auto import tqdm
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline
 from transformers_videolavit import VideoLaVITKeyframeTokenizer, VideoLaVITVideoProcessor
-
-from .statistics import mean
+from videolavit_metrics import mean
 
 
 # Pixels that differ from the keyframe by more than this, of 1, in some frame around them have moved.

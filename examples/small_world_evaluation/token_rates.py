@@ -25,9 +25,9 @@ from transformers_videolavit import (
     VideoLaVITKeyframeTokenizer,
     VideoLaVITMotionTokenizer,
 )
+from videolavit_metrics import mean
 
 from .reconstruction import decibels
-from .statistics import mean
 
 
 # Into how many pictures a clip of 24 frames is cut when every picture has tokens of its own.

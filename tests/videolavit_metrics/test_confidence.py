@@ -7,9 +7,9 @@ import pytest
 
 @pytest.fixture
 def statistics():
-    from small_world_evaluation import statistics
+    from videolavit_metrics import confidence
 
-    return statistics
+    return confidence
 
 
 def test_wilsons_interval(statistics):
