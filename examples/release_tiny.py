@@ -16,7 +16,8 @@ Puts what `train_tiny.py` has trained into one folder, as small as does no harm:
 (instruction-tuned) and `video-lavit-detokenizer` (tokens to pixels), in half precision but for the tokenizers and the projection.
 
     python examples/release_tiny.py --pretrained outputs/tiny/pretrained --instruct outputs/tiny/instruct \\
-        --detokenizer outputs/tiny/video_detokenizer --output_dir outputs/tiny/videolavit-tiny
+        --detokenizer outputs/tiny/video_detokenizer --keyframe_detokenizer outputs/tiny/keyframe_detokenizer \\
+        --output_dir outputs/tiny/videolavit-tiny
 """
 
 import argparse
@@ -27,7 +28,7 @@ import torch
 from training.trainer import save_at_once
 from transformers import AutoModelForCausalLM, AutoProcessor
 
-from diffusers_videolavit import VideoLaVITDetokenizerPipeline
+from diffusers_videolavit import VideoLaVITDetokenizerPipeline, VideoLaVITKeyframePipeline
 from transformers_videolavit import save_remote_code
 
 
@@ -47,9 +48,17 @@ def release_language_model(source: Path, target: Path) -> None:
     save_at_once(target, save)
 
 
-def release_detokenizer(source: Path, target: Path) -> None:
-    """Saves a pipeline in half precision."""
+def release_detokenizer(source: Path, keyframe_source: Path | None, target: Path) -> None:
+    """Saves a pipeline in half precision, with the keyframe detokenizer that was trained beside it."""
     pipe = VideoLaVITDetokenizerPipeline.from_pretrained(source, dtype=DTYPE)
+    if keyframe_source is not None:
+        keyframe = VideoLaVITKeyframePipeline.from_pretrained(keyframe_source, dtype=DTYPE)
+        pipe.register_modules(
+            keyframe_token_decoder=keyframe.token_decoder,
+            keyframe_unet=keyframe.unet,
+            keyframe_vae=keyframe.vae,
+            keyframe_scheduler=keyframe.scheduler,
+        )
     save_at_once(target, pipe.save_pretrained)
 
 
@@ -58,12 +67,15 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--pretrained", type=Path, required=True, help="folder of the pre-trained language model")
     parser.add_argument("--instruct", type=Path, required=True, help="folder of the instruction-tuned language model")
     parser.add_argument("--detokenizer", type=Path, required=True, help="folder of the detokenizer pipeline")
+    parser.add_argument("--keyframe_detokenizer", type=Path, help="folder of the keyframe pipeline, if it is another")
     parser.add_argument("--times", type=Path, help="JSON file of the steps' seconds, to go with the model")
     parser.add_argument("--output_dir", type=Path, required=True, help="where to write the three repositories")
     arguments = parser.parse_args(args)
     release_language_model(arguments.pretrained, arguments.output_dir / "video-lavit")
     release_language_model(arguments.instruct, arguments.output_dir / "video-lavit-sft")
-    release_detokenizer(arguments.detokenizer, arguments.output_dir / "video-lavit-detokenizer")
+    release_detokenizer(
+        arguments.detokenizer, arguments.keyframe_detokenizer, arguments.output_dir / "video-lavit-detokenizer"
+    )
     if arguments.times is not None:
         shutil.copyfile(arguments.times, arguments.output_dir / "times.json")
     size = sum(path.stat().st_size for path in arguments.output_dir.rglob("*.safetensors"))

@@ -76,10 +76,6 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
     data = folder / "data"
     train, validation = data / "train", data / "validation"
     world = {"size": FRAME_SIZE, "num_workers": os.cpu_count()}
-    pipeline_parts = {
-        "motion_tokenizer": folder / "motion_tokenizer",
-        "keyframe_pipeline": folder / "keyframe_detokenizer",
-    }
 
     def inputs(split: Path) -> list[dict]:
         return [{"kind": kind, "path": str(split / f"metadata_{kind}.csv")} for kind in ("video", "image")]
@@ -122,8 +118,9 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
         return Step("finetune_full", arguments, output, "finetune")
 
     def release(pretrained: str, instruct: str, output: str) -> Step:
-        parts = {"pretrained": pretrained, "instruct": instruct, "detokenizer": "video_detokenizer"}
-        arguments = {name: folder / part for name, part in parts.items()} | {"times": folder / "times.json"}
+        parts = {"pretrained": pretrained, "instruct": instruct, "times": "times.json"}
+        parts |= {"detokenizer": "video_detokenizer", "keyframe_detokenizer": "keyframe_detokenizer"}
+        arguments = {name: folder / part for name, part in parts.items()}
         return Step("release_tiny", arguments, output)
 
     return {
@@ -202,7 +199,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
                 "train_videos": [train / "videos"],
                 "eval_videos": [validation / "videos"],
                 "cache_dir": folder / "latents",
-                **pipeline_parts,
+                "motion_tokenizer": folder / "motion_tokenizer",
             },
             "video_detokenizer",
             "video_detokenizer",

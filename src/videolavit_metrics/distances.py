@@ -22,6 +22,7 @@ import hashlib
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import stdev
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ from torch import nn
 from torch.nn import functional as F
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore as TorchmetricsInceptionScore
+
+
+NUM_RESAMPLES = 16
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,7 @@ class FrechetDistance(_FeatureMetric):
 
     def __init__(self, protocol: FeatureProtocol, device: str = "cpu"):
         super().__init__(protocol, device)
-        self._metric: FrechetInceptionDistance | None = None
-        self._counts = {"real": 0, "generated": 0}
+        self._features: dict[str, list[torch.Tensor]] = {"real": [], "generated": []}
 
     def add(self, videos: list[np.ndarray], real: bool) -> None:
         """
@@ -135,25 +138,50 @@ class FrechetDistance(_FeatureMetric):
             videos (`list[np.ndarray]`): Of shape (frames, height, width, 3), or (height, width, 3), `uint8`.
             real (`bool`): Whether they are real, or generated.
         """
-        features = self.extract(videos)
-        if self._metric is None:
-            self._metric = FrechetInceptionDistance(feature=_Identity(features.shape[1])).to(self.device)
-        self._metric.update(features, real=real)
-        self._counts["real" if real else "generated"] += len(videos)
+        self._features["real" if real else "generated"].append(self.extract(videos).cpu())
 
     def compute(self) -> dict:
         """
         The distance of what was added.
 
         Returns:
-            `dict`: "distance", "real" and "generated", how many there were, and "protocol".
+            `dict`: "distance", with "low" and "high" of its 95 % interval, "real" and "generated", how many there were, and
+            "protocol". The interval is the distance's deviation over resamples of both sets, of the protocol's seed; it does not tell
+            that the distance of fewer samples is larger.
 
         Raises:
             ValueError: If there are fewer than two real or two generated ones.
         """
-        if min(self._counts.values()) < 2:
-            raise ValueError(f"At least two real and two generated samples are needed, but there are {self._counts}.")
-        return {"distance": float(self._metric.compute()), **self._counts, "protocol": self.protocol.describe()}
+        counts = {name: sum(map(len, features)) for name, features in self._features.items()}
+        if min(counts.values()) < 2:
+            raise ValueError(f"At least two real and two generated samples are needed, but there are {counts}.")
+        sets = {name: torch.cat(features) for name, features in self._features.items()}
+        distance = _frechet_distance(sets["real"], sets["generated"])
+        generator = torch.Generator().manual_seed(self.protocol.seed)
+        resampled = [
+            _frechet_distance(
+                *(
+                    features[torch.randint(len(features), (len(features),), generator=generator)]
+                    for features in (sets["real"], sets["generated"])
+                )
+            )
+            for _ in range(NUM_RESAMPLES)
+        ]
+        half_width = 1.96 * stdev(resampled)
+        return {
+            "distance": distance,
+            "low": max(0.0, distance - half_width),
+            "high": distance + half_width,
+            **counts,
+            "protocol": self.protocol.describe(),
+        }
+
+
+def _frechet_distance(real: torch.Tensor, generated: torch.Tensor) -> float:
+    metric = FrechetInceptionDistance(feature=_Identity(real.shape[1]))
+    metric.update(real, real=True)
+    metric.update(generated, real=False)
+    return float(metric.compute())
 
 
 class InceptionScore(_FeatureMetric):
@@ -181,7 +209,7 @@ class InceptionScore(_FeatureMetric):
         The score of what was added.
 
         Returns:
-            `dict`: "inception_score", its "deviation" over the splits, "count", "splits" and "protocol".
+            `dict`: "inception_score", its "deviation" over the splits, with "low" and "high" of the 95 % interval of their mean, "count", "splits" and "protocol".
 
         Raises:
             ValueError: If there are fewer samples than splits.
@@ -198,6 +226,8 @@ class InceptionScore(_FeatureMetric):
         return {
             "inception_score": float(score),
             "deviation": float(deviation),
+            "low": float(score - 1.96 * deviation / self.splits**0.5),
+            "high": float(score + 1.96 * deviation / self.splits**0.5),
             "count": len(scores),
             "splits": self.splits,
             "protocol": self.protocol.describe(),

@@ -15,6 +15,7 @@
 
 import datasets
 import evaluate
+import numpy as np
 
 
 PERCEPTION = (
@@ -29,6 +30,7 @@ PERCEPTION = (
     "artwork",
     "OCR",
 )
+NUM_RESAMPLES = 1000
 COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
 
 
@@ -49,7 +51,8 @@ class MMEScore(evaluate.Metric):
     References have the right "answer", the "image" and the "subtask".
 
     Returns:
-        `dict`: "perception" and "cognition", sums over those of their subtasks that there are, "subtasks" with "score",
+        `dict`: "perception" and "cognition", sums over those of their subtasks that there are, "low" and "high" of the former's 95 %
+        interval (percentiles over resamples of the images), "subtasks" with "score",
         "accuracy", "accuracy_plus", "questions" and "images" of each, and "count" of the questions.
     """
 
@@ -85,9 +88,25 @@ class MMEScore(evaluate.Metric):
                 "questions": len(single),
                 "images": len(images),
             }
+        perception = {name: list(images.values()) for name, images in outcomes.items() if name in PERCEPTION}
+        low, high = _interval(perception)
         return {
             "perception": sum(subtasks[name]["score"] for name in PERCEPTION if name in subtasks),
+            "low": low,
+            "high": high,
             "cognition": sum(subtasks[name]["score"] for name in COGNITION if name in subtasks),
             "subtasks": subtasks,
             "count": len(predictions),
         }
+
+
+def _interval(subtasks: dict[str, list[list[bool]]]) -> tuple[float, float]:
+    generator = np.random.default_rng(0)
+    sums = np.zeros(NUM_RESAMPLES)
+    for images in subtasks.values():
+        right, asked = (np.array([function(rights) for rights in images]) for function in (sum, len))
+        plus = np.array([all(rights) for rights in images])
+        drawn = generator.integers(len(images), size=(NUM_RESAMPLES, len(images)))
+        sums += 100 * (right[drawn].sum(axis=1) / asked[drawn].sum(axis=1) + plus[drawn].mean(axis=1))
+    low, high = np.quantile(sums, [0.025, 0.975])
+    return float(low), float(high)
