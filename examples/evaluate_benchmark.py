@@ -72,7 +72,7 @@ class BenchmarkArguments:
     )
     revision: str | None = field(default=None, metadata={"help": "Revision of the model."})
     batch_size: int = field(
-        default=8, metadata={"help": "Questions or prompts at a time. It does not change the result."}
+        default=8, metadata={"help": "Questions or prompts at a time. It changes nothing but rounding."}
     )
     limit: int | None = field(default=None, metadata={"help": "Only the first so many: no published number compares."})
     max_clips: int = field(default=8, metadata={"help": "Most clips of a video. Published: 8."})
