@@ -1,6 +1,9 @@
 """The evaluation of a model of the small world, from its checkpoint to its card, on small random weights."""
 
 import json
+import re
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +11,9 @@ from huggingface_hub import ModelCard
 from safetensors import safe_open
 
 from transformers_videolavit import VideoLaVITForCausalLM
+
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +30,10 @@ def checkpoint(tmp_path_factory):
     pipe.save_pretrained(folder / "detokenizer")
     (folder / "times.json").write_text('{"pretrain": 12.5}')
     parts = ("--pretrained", folder / "model", "--instruct", folder / "model", "--detokenizer", folder / "detokenizer")
-    main([str(item) for item in (*parts, "--times", folder / "times.json", "--output_dir", folder / "release")])
-    return folder / "release"
+    main(
+        [str(item) for item in (*parts, "--times", folder / "times.json", "--output_dir", folder / "videolavit-tiny")]
+    )
+    return folder / "videolavit-tiny"
 
 
 def test_a_release_is_in_half_precision_but_for_its_tokenizers(checkpoint):
@@ -92,6 +100,18 @@ def test_every_part_is_measured_once_and_written_into_the_card(checkpoint, tmp_p
         "Tokens",
     ):
         assert f"### {name}\n" in card.text
+
+
+def test_the_snippets_of_the_card_run(checkpoint, monkeypatch):
+    template = (ROOT / "model_cards" / "videolavit-tiny.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"^```python\n(.*?)^```", template, re.DOTALL | re.MULTILINE)
+    assert len(snippets) == 3
+    monkeypatch.chdir(checkpoint.parent)
+    shutil.copy(ROOT / "examples" / "media" / "big_buck_bunny.mp4", "clip.mp4")
+    names = {}
+    for snippet in snippets:
+        exec(compile(snippet.replace("num_inference_steps=12", "num_inference_steps=1"), "card", "exec"), names)
+    assert len(names["frames"]) == 24 and names["image"].size == (64, 64)
 
 
 def test_other_numbers_or_weights_are_measured_anew(checkpoint, tmp_path):
