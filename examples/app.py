@@ -92,9 +92,7 @@ class App:
         except VideoDecodingError as error:
             raise gr.Error(str(error)) from error
         ids = model.generate(**inputs, max_new_tokens=48, do_sample=False)
-        answer = processor.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        # Its turns end with a backslash and an n.
-        return answer.strip().removesuffix("\\n").strip()
+        return processor.post_process_image_text_to_text(ids[0, inputs["input_ids"].shape[1] :])
 
     def generate(self, prompt: str, image: Image.Image | None, num_clips: int, steps: int, seed: int) -> str:
         """The path of a video of a prompt, which goes on from an image if there is one."""

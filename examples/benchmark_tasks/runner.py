@@ -131,9 +131,7 @@ def answer(
             processor_kwargs={"videos_kwargs": {"max_clips": max_clips}} if media == "video" else {},
         ).to(model.device, model.dtype)
         ids = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        texts = processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        # Turns end with a backslash and an n.
-        predictions.add(batch, [text.strip().removesuffix("\\n").strip() for text in texts])
+        predictions.add(batch, processor.post_process_image_text_to_text(ids[:, inputs["input_ids"].shape[1] :]))
         progress.update(len(batch))
 
 

@@ -48,7 +48,7 @@ class QuestionTally:
 
 def normalize(answer: str) -> str:
     """An answer without capitals, punctuation at its end, and what surrounds it."""
-    return " ".join(answer.lower().replace("\\n", " ").split()).strip(" .")
+    return " ".join(answer.lower().split()).strip(" .")
 
 
 def answer_questions(
@@ -93,7 +93,7 @@ def answer_questions(
         ).to(model.device, model.dtype)
         with torch.no_grad():
             ids = model.generate(**inputs, max_new_tokens=16, do_sample=False)
-        answers = processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        answers = processor.post_process_image_text_to_text(ids[:, inputs["input_ids"].shape[1] :])
         for (question, _), answer in zip(batch, answers):
             tally.add(question, answer)
     return tally

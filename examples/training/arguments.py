@@ -34,6 +34,8 @@ class VideoLaVITTrainingArguments(TrainingArguments):
         learning_rates (`dict[str, float]`, *optional*): Peak learning rates of the parameters whose name matches a
             regular expression (`re.search`; the first that matches counts). The others have `learning_rate`.
         overwrite_checkpoints (`bool`, defaults to `False`): Start anew although `output_dir` has checkpoints.
+        flash_sdp (`bool`, defaults to `True`): Whether PyTorch may choose its flash kernel for attention. On CPUs that one is slow
+            to go back through many short sequences, such as a position's over the frames.
         dataset_name (`str`, *optional*): Name of the training data for the model card.
     """
 
@@ -65,6 +67,12 @@ class VideoLaVITTrainingArguments(TrainingArguments):
         metadata={
             "help": "Learning rates of the parameters whose names match a regular expression, as JSON: "
             "'{\"merger|multi_modal_projector\": 5e-5}'. The first that matches counts."
+        },
+    )
+    flash_sdp: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether PyTorch may choose its flash kernel for attention, which on CPUs is slow in training."
         },
     )
     dataset_name: str | None = field(default=None, metadata={"help": "Name of the training data for the model card."})

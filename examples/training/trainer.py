@@ -202,6 +202,8 @@ def prepare_run(args: VideoLaVITTrainingArguments) -> str | None:
     """
     set_seed(args.seed)
     logging.set_verbosity(args.get_process_log_level())
+    # PyTorch's switch is for CPUs, too, whatever its name.
+    torch.backends.cuda.enable_flash_sdp(args.flash_sdp)
     if args.resume_from_checkpoint is not None:
         if not os.path.isfile(os.path.join(args.resume_from_checkpoint, COMPLETE_MARK)):
             raise ValueError(f"`resume_from_checkpoint` {args.resume_from_checkpoint!r} is no complete checkpoint.")

@@ -306,6 +306,26 @@ class VideoLaVITProcessor(ProcessorMixin):
             ]
         return MultiModalData(**vision_data)
 
+    def post_process_image_text_to_text(
+        self, generated_outputs, skip_special_tokens: bool = True, **kwargs
+    ) -> list[str] | str:
+        """
+        Decodes answers, without the backslash and the n that end a turn of the assistant, and without spaces around them.
+
+        Args:
+            generated_outputs (`torch.LongTensor` of shape `(batch_size, sequence_length)` or `(sequence_length,)`):
+                What `generate` returned after the prompts.
+            skip_special_tokens (`bool`, *optional*, defaults to `True`): Whether to leave `<s>` and `</s>` out.
+            **kwargs: Passed to the tokenizer's `decode`.
+
+        Returns:
+            `list[str]`: The answers; a `str` of one sequence.
+        """
+        texts = super().post_process_image_text_to_text(generated_outputs, skip_special_tokens, **kwargs)
+        if isinstance(texts, str):
+            return _strip_turn(texts)
+        return [_strip_turn(text) for text in texts]
+
     def post_process_multimodal_output(
         self, generated_outputs, skip_special_tokens: bool = True, generation_mode: str | None = None, **kwargs
     ) -> list[list[tuple[str, str | torch.LongTensor]]] | list[str]:
@@ -341,7 +361,7 @@ class VideoLaVITProcessor(ProcessorMixin):
                 f"`generation_mode` must be None or one of {', '.join(GENERATION_MODES)}, but it is {generation_mode!r}."
             )
         if generation_mode == "text":
-            return self.post_process_image_text_to_text(generated_outputs, skip_special_tokens, **kwargs)
+            return self.tokenizer.decode(generated_outputs, skip_special_tokens=skip_special_tokens, **kwargs)
         if len(generated_outputs) == 0:
             return []
         is_batch = np.ndim(generated_outputs[0]) == 1
@@ -387,6 +407,10 @@ def _flatten_videos(videos: VideoInput, depth: int = 0) -> list:
         # Of arrays, one with a fifth dimension is a batch.
         is_video = not is_valid_image(videos) or np.ndim(videos) < 5
     return [videos] if is_video else [video for item in videos for video in _flatten_videos(item, depth + 1)]
+
+
+def _strip_turn(text: str) -> str:
+    return text.strip().removesuffix(r"\n").rstrip()
 
 
 __all__ = ["VideoLaVITProcessor", "VideoLaVITProcessorKwargs"]

@@ -130,9 +130,7 @@ class VideoLaVIT(_VideoLaVITBase):
                 "top_p": settings.get("top_p") or 1.0,
             }
         ids = self.model.generate(**inputs, max_new_tokens=settings.get("max_new_tokens", 128), **sampling)
-        texts = self.processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        # Turns end with a backslash and an n.
-        texts = [text.strip().removesuffix("\\n").strip() for text in texts]
+        texts = self.processor.post_process_image_text_to_text(ids[:, inputs["input_ids"].shape[1] :])
         for stop in settings.get("until") or ():
             texts = [text.split(stop)[0] if stop else text for text in texts]
         return texts

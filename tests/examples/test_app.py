@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from PIL import Image
+from small_checkpoint import write_small_checkpoint
 
 from transformers_videolavit.video_decoding import VideoFileFrames
 
@@ -19,15 +20,9 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 def app(tmp_path_factory):
     from app import load
     from release_tiny import main
-    from small_random_model import build_detokenizer, build_language_model
 
     folder = tmp_path_factory.mktemp("app")
-    model, processor = build_language_model()
-    model.save_pretrained(folder / "model")
-    processor.save_pretrained(folder / "model")
-    pipe = build_detokenizer(model, processor)
-    pipe.register_modules(language_model=None, processor=None)
-    pipe.save_pretrained(folder / "detokenizer")
+    write_small_checkpoint(folder)
     parts = ("--pretrained", folder / "model", "--instruct", folder / "model", "--detokenizer", folder / "detokenizer")
     main([str(item) for item in (*parts, "--output_dir", folder / "release")])
     return load(folder / "release", folder, "cpu")

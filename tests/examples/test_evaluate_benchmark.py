@@ -8,6 +8,7 @@ import pytest
 import torch
 from benchmark_layouts import LAYOUTS
 from huggingface_hub import ModelCard, ModelCardData
+from small_checkpoint import write_small_checkpoint
 from torch import nn
 from training_runs import kill_when, run, start
 
@@ -23,15 +24,8 @@ class Means(nn.Module):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """The small random model and its detokenizer, saved."""
-    from small_random_model import build_detokenizer, build_language_model
-
     folder = tmp_path_factory.mktemp("models")
-    model, processor = build_language_model()
-    model.save_pretrained(folder / "model")
-    processor.save_pretrained(folder / "model")
-    pipe = build_detokenizer(model, processor)
-    pipe.register_modules(language_model=None, processor=None, motion_tokenizer=model.model.motion_tokenizer)
-    pipe.save_pretrained(folder / "detokenizer")
+    write_small_checkpoint(folder)
     torch.jit.script(Means()).save(str(folder / "means.pt"))
     return folder
 

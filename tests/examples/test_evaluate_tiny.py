@@ -9,6 +9,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors import safe_open
+from small_checkpoint import write_small_checkpoint
 
 from transformers_videolavit import VideoLaVITForCausalLM
 
@@ -19,15 +20,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     from release_tiny import main
-    from small_random_model import build_detokenizer, build_language_model
 
     folder = tmp_path_factory.mktemp("tiny")
-    model, processor = build_language_model()
-    model.save_pretrained(folder / "model")
-    processor.save_pretrained(folder / "model")
-    pipe = build_detokenizer(model, processor)
-    pipe.register_modules(language_model=None, processor=None, motion_tokenizer=model.model.motion_tokenizer)
-    pipe.save_pretrained(folder / "detokenizer")
+    write_small_checkpoint(folder)
     (folder / "times.json").write_text('{"pretrain": 12.5}')
     parts = ("--pretrained", folder / "model", "--instruct", folder / "model", "--detokenizer", folder / "detokenizer")
     main(

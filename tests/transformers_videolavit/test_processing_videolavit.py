@@ -574,3 +574,14 @@ def test_chat_templates_are_saved_as_jinja(processor, saved, tmp_path):
     named.chat_template = {"default": "a", "../../escape": "b"}
     with pytest.raises(ValueError, match="Invalid chat template name"):
         named.save_pretrained(tmp_path / "escape")
+
+
+def test_answers_come_without_what_ends_a_turn(processor):
+    tokenizer = processor.tokenizer
+    ids = tokenizer([r"a red dog \n </s>", "two </s>"], add_special_tokens=False, padding=True, return_tensors="pt")
+    answers = processor.post_process_image_text_to_text(ids["input_ids"])
+    assert answers == ["a red dog", "two"]
+    assert processor.post_process_image_text_to_text(ids["input_ids"][0]) == "a red dog"
+    # Only the end of a turn is taken away.
+    inside = tokenizer(r"one \n two", add_special_tokens=False)["input_ids"]
+    assert processor.post_process_image_text_to_text(inside) == r"one \n two"

@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from small_checkpoint import write_small_checkpoint
 
 from transformers_videolavit.video_decoding import VideoFileFrames
 
@@ -78,15 +79,8 @@ def lmms_eval(monkeypatch):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    from small_random_model import build_detokenizer, build_language_model
-
     folder = tmp_path_factory.mktemp("checkpoint")
-    model, processor = build_language_model()
-    model.save_pretrained(folder / "model")
-    processor.save_pretrained(folder / "model")
-    pipe = build_detokenizer(model, processor)
-    pipe.register_modules(language_model=None, processor=None, motion_tokenizer=model.model.motion_tokenizer)
-    pipe.save_pretrained(folder / "detokenizer")
+    write_small_checkpoint(folder)
     return folder
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_checkpoint import write_small_checkpoint
 
 from transformers_videolavit.video_decoding import VideoFileFrames
 from videolavit_lmms_eval.vbench import video_path, write_video
@@ -48,14 +49,8 @@ def test_prompts_have_as_many_videos_as_vbench_wants(tmp_path):
 
 def test_a_folder_is_filled_once(tmp_path):
     from generate_vbench import main
-    from small_random_model import build_detokenizer, build_language_model
 
-    model, processor = build_language_model()
-    model.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
-    pipe = build_detokenizer(model, processor)
-    pipe.register_modules(language_model=None, processor=None, motion_tokenizer=model.model.motion_tokenizer)
-    pipe.save_pretrained(tmp_path / "detokenizer")
+    write_small_checkpoint(tmp_path)
     (tmp_path / "prompts.txt").write_text("a cat\n")
     settings = {
         "prompts": tmp_path / "prompts.txt",

@@ -6,7 +6,7 @@ def test_answers_are_right_to_the_word():
     from small_world_evaluation.questions import QuestionTally
 
     tally = QuestionTally()
-    for answer in ("upper left", " Upper left \\n ", "upper left.", "left", ""):
+    for answer in ("upper left", " Upper left ", "upper left.", "left", ""):
         tally.add(Question("Where?", "upper left", "motion", "direction"), answer)
     tally.add(Question("What colour?", "red", "appearance", "colour"), "red")
     result = tally.result()

@@ -236,3 +236,14 @@ def test_the_output_folder_is_uploaded_without_checkpoints(tmp_path, monkeypatch
     assert calls[:2] == ["hf_x", ("motion-tokenizer", {"private": True, "exist_ok": True})]
     assert calls[2]["repo_id"] == "someone/motion-tokenizer" and calls[2]["folder_path"] == args.output_dir
     assert "checkpoint-*" in calls[2]["ignore_patterns"]
+
+
+def test_the_flash_kernel_can_be_left_out(tmp_path):
+    from training.arguments import VideoLaVITTrainingArguments
+    from training.trainer import prepare_run
+
+    for flash_sdp in (False, True):
+        prepare_run(
+            VideoLaVITTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none", flash_sdp=flash_sdp)
+        )
+        assert torch.backends.cuda.flash_sdp_enabled() == flash_sdp
