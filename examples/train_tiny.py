@@ -19,7 +19,7 @@ Trains a small Video-LaVIT from nothing, through all three stages, on the small 
     python examples/train_tiny.py --output_dir outputs/tiny --steps motion_tokenizer pretrain
 
 Each step is one of the programs beside this one, with the settings of `configs/small_world/`; its command is printed. A step that is
-done is left out, one that was interrupted goes on from its last checkpoint. `times.json` has the seconds that each has taken.
+done (`done/` has its name) is left out, one that was interrupted goes on from its last checkpoint. `times.json` has the seconds that each has taken.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -54,7 +54,7 @@ class Step:
     Args:
         program (`str`): Its file, without ending.
         arguments (`dict`): Its arguments by name; of a list each element is one, and a dictionary is JSON.
-        output (`str`): What it makes, in the output folder; the step is done when this is there.
+        output (`str`): What it makes, in the output folder.
         config (`str`, *optional*): Its settings, a file in `configs/small_world/`: it is a training program.
     """
 
@@ -62,7 +62,6 @@ class Step:
     arguments: dict
     output: str
     config: str | None = None
-    output_argument: str = field(default="output_dir")
 
 
 def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
@@ -235,7 +234,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
 
 def command_of(step: Step, folder: Path, overrides: dict) -> list[str]:
     """The command line of a step."""
-    arguments = {step.output_argument: folder / step.output, **step.arguments, **overrides}
+    arguments = {"output_dir": folder / step.output, **step.arguments, **overrides}
     command = [sys.executable, str(EXAMPLES / f"{step.program}.py")]
     if step.config is not None:
         command += ["--config", str(CONFIGS / f"{step.config}.yaml")]
@@ -254,7 +253,7 @@ def run(steps: dict[str, Step], folder: Path, scale: dict) -> None:
         subprocess.CalledProcessError: If one fails.
     """
     for number, (name, step) in enumerate(steps.items(), start=1):
-        mark = folder / step.output / "done"
+        mark = folder / "done" / name
         if mark.exists():
             print(f"[{number}/{len(steps)}] {name}: done", flush=True)
             continue
@@ -266,6 +265,7 @@ def run(steps: dict[str, Step], folder: Path, scale: dict) -> None:
         start = time.monotonic()
         subprocess.run(command, check=True)
         add_time(folder / "times.json", name, time.monotonic() - start)
+        mark.parent.mkdir(exist_ok=True)
         mark.touch()
 
 

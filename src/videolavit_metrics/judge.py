@@ -105,7 +105,8 @@ class TransformersJudge:
 
 class EndpointJudge:
     """
-    A model behind an endpoint that speaks OpenAI's protocol as judge, at temperature 0.
+    A model behind an endpoint that speaks OpenAI's protocol as judge, at temperature 0. `HF_HUB_OFFLINE` forbids it, whatever
+    the address.
 
     Args:
         model (`str`): Name of the model there.

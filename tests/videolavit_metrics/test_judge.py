@@ -71,7 +71,9 @@ def test_a_model_of_transformers_judges_the_same_in_any_batch(tmp_path):
     assert TransformersJudge(str(tmp_path)).description["model"] == str(tmp_path)
 
 
-def test_an_endpoint_is_asked_in_openais_protocol():
+def test_an_endpoint_is_asked_in_openais_protocol(monkeypatch):
+    # The tests forbid the Hub; this server is here.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
