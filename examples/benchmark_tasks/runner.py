@@ -92,6 +92,36 @@ class Predictions:
 
 
 @torch.no_grad()
+def answer_conversations(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    conversations: list[list[dict]],
+    max_new_tokens: int,
+    **processor_kwargs,
+) -> list[str]:
+    """
+    A model's greedy answers to a batch of conversations.
+
+    Args:
+        model ([`VideoLaVITForCausalLM`]): The model.
+        processor ([`VideoLaVITProcessor`]): Its processor.
+        conversations (`list[list[dict]]`): Messages, as chat templates take them.
+        max_new_tokens (`int`): Longest answer.
+        processor_kwargs: Passed to the processor.
+    """
+    inputs = processor.apply_chat_template(
+        conversations,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        padding=True,
+        processor_kwargs=processor_kwargs,
+    ).to(model.device, model.dtype)
+    ids = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+    return processor.post_process_image_text_to_text(ids[:, inputs["input_ids"].shape[1] :])
+
+
 def answer(
     model: PreTrainedModel,
     processor: ProcessorMixin,
@@ -121,17 +151,8 @@ def answer(
             [{"role": "user", "content": [_block(item, media), {"type": "text", "text": item.question}]}]
             for item in batch
         ]
-        inputs = processor.apply_chat_template(
-            conversations,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            padding=True,
-            processor_kwargs={"videos_kwargs": {"max_clips": max_clips}} if media == "video" else {},
-        ).to(model.device, model.dtype)
-        ids = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        predictions.add(batch, processor.post_process_image_text_to_text(ids[:, inputs["input_ids"].shape[1] :]))
+        videos_kwargs = {"videos_kwargs": {"max_clips": max_clips}} if media == "video" else {}
+        predictions.add(batch, answer_conversations(model, processor, conversations, max_new_tokens, **videos_kwargs))
         progress.update(len(batch))
 
 

@@ -15,7 +15,7 @@
 
 from dataclasses import dataclass, field
 
-import torch
+from benchmark_tasks.runner import answer_conversations
 from small_world.dataset import SmallWorldSample
 from tqdm.auto import tqdm
 from training.conversations import replace_videos_by_keyframes
@@ -83,17 +83,7 @@ def answer_questions(
         ]
         if not motion_tokens:
             conversations = [replace_videos_by_keyframes(messages, processor) for messages in conversations]
-        inputs = processor.apply_chat_template(
-            conversations,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            padding=True,
-        ).to(model.device, model.dtype)
-        with torch.no_grad():
-            ids = model.generate(**inputs, max_new_tokens=16, do_sample=False)
-        answers = processor.post_process_image_text_to_text(ids[:, inputs["input_ids"].shape[1] :])
+        answers = answer_conversations(model, processor, conversations, max_new_tokens=16)
         for (question, _), answer in zip(batch, answers):
             tally.add(question, answer)
     return tally

@@ -20,10 +20,27 @@ from .confidence import proportion
 from .vqa_accuracy import normalize_answer
 
 
-_STRINGS = {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+class _ExactMatch(evaluate.Metric):
+    citation = ""
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=self.__class__.__doc__,
+            citation=self.citation,
+            inputs_description="predictions: list of answers; references: list of answers",
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+            ),
+        )
+
+    def _compute(self, predictions, references):
+        return _in_percent(
+            "exact_match",
+            [self.normalize(answer) == self.normalize(truth) for answer, truth in zip(predictions, references)],
+        )
 
 
-class GQAAccuracy(evaluate.Metric):
+class GQAAccuracy(_ExactMatch):
     """
     Accuracy of GQA (https://arxiv.org/abs/1902.09506): an answer is right where it is the reference's word, without capitals and
     a full stop at its end, as LLaVA-1.5's evaluation compares them.
@@ -32,22 +49,15 @@ class GQAAccuracy(evaluate.Metric):
         `dict`: "exact_match", in percent, with "low" and "high" of its 95 % interval, and "count".
     """
 
-    def _info(self):
-        return evaluate.MetricInfo(
-            description=self.__class__.__doc__,
-            citation="https://arxiv.org/abs/1902.09506",
-            inputs_description="predictions: list of answers; references: list of answers",
-            features=datasets.Features(_STRINGS),
-        )
+    citation = "https://arxiv.org/abs/1902.09506"
 
-    def _compute(self, predictions, references):
-        return _in_percent(
-            "exact_match",
-            [_plain(answer) == _plain(truth) for answer, truth in zip(predictions, references)],
-        )
+    @staticmethod
+    def normalize(answer: str) -> str:
+        """An answer as it is compared."""
+        return answer.strip().rstrip(".").strip().lower()
 
 
-class OpenEndedAccuracy(evaluate.Metric):
+class OpenEndedAccuracy(_ExactMatch):
     """
     Accuracy of open-ended video question answering without a judge: an answer is right where it is the reference's after the
     normalisation of visual question answering. What a judge finds right can be worded otherwise: the numbers do not compare.
@@ -56,23 +66,7 @@ class OpenEndedAccuracy(evaluate.Metric):
         `dict`: "exact_match", in percent, with "low" and "high" of its 95 % interval, and "count".
     """
 
-    def _info(self):
-        return evaluate.MetricInfo(
-            description=self.__class__.__doc__,
-            citation="",
-            inputs_description="predictions: list of answers; references: list of answers",
-            features=datasets.Features(_STRINGS),
-        )
-
-    def _compute(self, predictions, references):
-        return _in_percent(
-            "exact_match",
-            [normalize_answer(answer) == normalize_answer(truth) for answer, truth in zip(predictions, references)],
-        )
-
-
-def _plain(answer: str) -> str:
-    return answer.strip().rstrip(".").strip().lower()
+    normalize = staticmethod(normalize_answer)
 
 
 def _in_percent(name: str, outcomes: list[bool]) -> dict[str, float | int]:
