@@ -28,16 +28,14 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import torch
+from checkpoint_folder import CHECKPOINT, EXAMPLE_PROMPT, check_checkpoint, load_instruct_model, load_pipeline
 from demo_media import resize_frames, write_video
 from PIL import Image
-from transformers import AutoModelForCausalLM, AutoProcessor
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline
 from transformers_videolavit import VideoDecodingError, VideoLaVITForCausalLM, VideoLaVITProcessor
 
 
-CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "videolavit-tiny"
-EXAMPLE_PROMPT = "a large red circle moves right fast over a cloudy grey background"
 EXAMPLE_QUESTION = "In which direction does the object move?"
 # Small frames are shown enlarged.
 DISPLAY_WIDTH = 384
@@ -157,17 +155,7 @@ def load(checkpoint: Path, folder: Path, device: str) -> App:
         folder (`Path`): Where videos are to be written.
         device (`str`): Where to compute.
     """
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    pretrained, instruct = checkpoint / "video-lavit", checkpoint / "video-lavit-sft"
-    pipe = VideoLaVITDetokenizerPipeline.from_pretrained(
-        checkpoint / "video-lavit-detokenizer",
-        language_model=AutoModelForCausalLM.from_pretrained(pretrained, dtype=dtype).eval(),
-        processor=AutoProcessor.from_pretrained(pretrained),
-        dtype=dtype,
-    ).to(device)
-    pipe.set_progress_bar_config(disable=True)
-    model = AutoModelForCausalLM.from_pretrained(instruct, dtype=dtype).eval().to(device)
-    return App(pipe, model, AutoProcessor.from_pretrained(instruct), folder)
+    return App(load_pipeline(checkpoint, device), *load_instruct_model(checkpoint, device), folder)
 
 
 def build(app: App) -> gr.Blocks:
@@ -230,8 +218,10 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860 on)")
     arguments = parser.parse_args(args)
-    if not (arguments.checkpoint / "video-lavit-detokenizer").is_dir():
-        parser.error(f"--checkpoint: {arguments.checkpoint} has no video-lavit-detokenizer")
+    try:
+        check_checkpoint(arguments.checkpoint)
+    except ValueError as error:
+        parser.error(f"--checkpoint: {error}")
     with tempfile.TemporaryDirectory() as folder:
         page = build(load(arguments.checkpoint, Path(folder), arguments.device))
         page.launch(server_name=arguments.host, server_port=arguments.port, allowed_paths=[folder])

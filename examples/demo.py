@@ -12,14 +12,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-Shows what Video-LaVIT does on one page: a real video becomes tokens and is rebuilt, a question is asked, a prompt becomes
-a video.
+Shows what Video-LaVIT does on one page: a video becomes tokens and is rebuilt, questions are asked, a prompt becomes a video.
 
     make demo
-    python examples/demo.py --video clip.mp4 --question "What is the man doing?" --prompt "Sailboat on a mountain lake"
-    python examples/demo.py --model path/to/video-lavit --detokenizer path/to/video-lavit-detokenizer
+    python examples/demo.py --prompt "a small blue star moves up slowly over a striped white background"
+    python examples/demo.py --checkpoint CHECKPOINT --video clip.mp4 --questions "What is the man doing?" --prompt "Sailboat on a lake"
+    python examples/demo.py --random_weights
 
-Without `--model` and `--detokenizer` it runs on small models with random weights (`small_random_model.py`).
+By default it uses the model in the box, which was trained on a small world of moving shapes, and shows it a scene of that world which
+training has not shown; with `--random_weights`, small models that know nothing (`small_random_model.py`), and a real video.
 """
 
 import argparse
@@ -39,6 +40,7 @@ import numpy as np
 import small_random_model
 import torch
 import transformers
+from checkpoint_folder import CHECKPOINT, EXAMPLE_PROMPT, check_checkpoint, load_instruct_model, load_pipeline
 from demo_media import (
     color_wheel_image,
     draw_arrows,
@@ -49,7 +51,8 @@ from demo_media import (
     write_video,
 )
 from PIL import Image
-from transformers import AutoModelForCausalLM, AutoProcessor
+from small_world.dataset import SmallWorldOptions, stream_videos
+from small_world.rendering import write_video as write_small_world_video
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline
 from transformers_videolavit import VideoDecodingError, VideoLaVITForCausalLM, VideoLaVITProcessor
@@ -58,6 +61,13 @@ from transformers_videolavit.motion_vectors import MOTION_STD
 from transformers_videolavit.video_decoding import VideoFileFrames, resample
 
 
+QUESTIONS = [
+    "What colour is the object?",
+    "What shape is the object?",
+    "In which direction does the object move?",
+    "How fast does the object move?",
+]
+EXAMPLE_SEED = 2000
 MEDIA = Path(__file__).parent / "media"
 DISPLAY_WIDTH = 480
 WHEEL_CAPTION = "Hue is the direction of motion, saturation its speed; what stands still is white."
@@ -73,6 +83,8 @@ class Demo:
     folder: Path
     model: VideoLaVITForCausalLM
     processor: VideoLaVITProcessor
+    instruct_model: VideoLaVITForCausalLM
+    instruct_processor: VideoLaVITProcessor
     pipe: VideoLaVITDetokenizerPipeline
     sections: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -84,11 +96,16 @@ class Demo:
     @property
     def weights_note(self) -> str:
         """What to say below everything that is painted, if anything."""
-        return "random weights" if self.arguments.model is None else ""
+        return "random weights" if self.arguments.random_weights else ""
 
     def caption(self, text: str) -> str:
         """A caption of what comes out of a network."""
         return f"{text}; {self.weights_note}" if self.weights_note else text
+
+    @property
+    def is_small_world(self) -> bool:
+        """Whether it is the model in the box that is shown."""
+        return not self.arguments.random_weights and self.arguments.checkpoint == CHECKPOINT
 
     @property
     def num_parameters(self) -> int:
@@ -239,7 +256,7 @@ def show_tokens(demo: Demo, video: TokenizedVideo):
             True,
         ),
     ]
-    if demo.arguments.model is None:
+    if demo.arguments.random_weights:
         statistics.append(
             (
                 "Video-LaVIT at the keep rate it is trained for",
@@ -274,6 +291,8 @@ def show_motion(demo: Demo, video: TokenizedVideo):
     with demo.step("Drawing the motion"), torch.no_grad():
         clips = video.clips
         grid = video.motion[0].shape[-2:]
+        config = demo.model.config.motion_tokenizer_config
+        motion_size = (config.num_frames, config.motion_height, config.motion_width)
         decoded = demo.model.model.motion_tokenizer.decode(video.motion_codes[:1], height=grid[0], width=grid[1])[0]
         decoded = to_pixels(decoded, clips.width, clips.height)[: clips.clip_lengths[0]]
         speed, decoded_speed = top_speed(video.motion[0]), top_speed(decoded)
@@ -296,42 +315,47 @@ def show_motion(demo: Demo, video: TokenizedVideo):
     demo.add_section(
         "Its motion",
         html.paragraph(
-            "Clip 1. The codec's motion field becomes 24 × 20 × 36 vectors, these become motion tokens, and the tokens can be "
-            "decoded to a field again."
+            f"Clip 1. The codec's motion field becomes {' × '.join(map(str, motion_size))} vectors, these become motion tokens, "
+            "and the tokens can be decoded to a field again."
         ),
         html.grid([*figures, html.legend(wheel, demo.folder, WHEEL_CAPTION)], wide=True),
         html.tokens("[MOV]", video.motion_codes[0].tolist(), "[/MOV]"),
     )
 
 
-def show_answer(demo: Demo):
-    """A question about the video."""
-    messages = [
-        {
-            "role": "user",
-            "content": [
-                {"type": "video", "path": str(demo.arguments.video)},
-                {"type": "text", "text": demo.arguments.question},
-            ],
-        }
+def show_answers(demo: Demo):
+    """Questions about the video, all in one batch."""
+    questions, processor, model = demo.arguments.questions, demo.instruct_processor, demo.instruct_model
+    conversations = [
+        [
+            {
+                "role": "user",
+                "content": [{"type": "video", "path": str(demo.arguments.video)}, {"type": "text", "text": question}],
+            }
+        ]
+        for question in questions
     ]
-    with demo.step("Asking a question"):
-        inputs = demo.processor.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-        ).to(demo.model.device, demo.model.dtype)
-        ids = demo.model.generate(**inputs, max_new_tokens=demo.arguments.max_new_tokens, do_sample=False)
-        answer = demo.processor.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    with demo.step("Asking questions"):
+        inputs = processor.apply_chat_template(
+            conversations,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True, "padding_side": "left"},
+        ).to(model.device, model.dtype)
+        ids = model.generate(**inputs, max_new_tokens=demo.arguments.max_new_tokens, do_sample=False)
+        answers = processor.post_process_image_text_to_text(ids[:, inputs["input_ids"].shape[1] :])
+    quotes = []
+    for question, answer in zip(questions, answers):
+        speaker = f"Answer, {demo.weights_note}" if demo.weights_note else "Answer"
+        quotes += [html.quote("Question", question), html.quote(speaker, answer or "(nothing)", is_answer=True)]
     demo.add_section(
-        "A question",
+        "Questions",
         html.paragraph(
             "The language model reads the kept patches as continuous features and the motion as tokens, then the question."
         ),
-        html.quote("Question", demo.arguments.question),
-        html.quote(
-            f"Answer, {demo.weights_note}" if demo.weights_note else "Answer",
-            answer.strip() or "(nothing)",
-            is_answer=True,
-        ),
+        *quotes,
     )
 
 
@@ -368,8 +392,8 @@ def show_generated_tokens(demo: Demo) -> tuple[torch.LongTensor, torch.LongTenso
     demo.add_section(
         "A prompt becomes tokens",
         html.paragraph(
-            "The language model writes a clip: one to 256 visual tokens for the keyframe, then exactly 135 motion tokens, each "
-            "under classifier-free guidance."
+            f"The language model writes a clip: one to {demo.model.config.num_image_tokens} visual tokens for the keyframe, then "
+            f"exactly {config.num_motion_tokens} motion tokens, each under classifier-free guidance."
         ),
         html.quote("Prompt", prompt),
         html.tokens("[IMG]", visual_codes.tolist(), "[/IMG]"),
@@ -456,10 +480,21 @@ def write_page(demo: Demo):
     introduction = [
         html.paragraph("One language model that reads and writes text, images and video.", kind="lead"),
     ]
+    if demo.is_small_world:
+        introduction.append(
+            html.paragraph(
+                "Everything on this page was made by videolavit-tiny, the model in the box "
+                f"({demo.num_parameters / 1e6:.1f} million parameters): trained from nothing, through all three stages, on a small "
+                "world of moving shapes, and on nothing else. The video is a scene of that world which training has not shown. How "
+                "often the model is right, and what it cannot do, is measured in its card, "
+                "checkpoints/videolavit-tiny/README.md.",
+                kind="note",
+            )
+        )
     if demo.weights_note:
         introduction.append(
             html.paragraph(
-                "There are no trained weights yet. This page was made by small models of the real classes with random weights "
+                "This page was made by small models of the real classes with random weights "
                 f"({demo.num_parameters / 1e6:.1f} million parameters). What is real here: the video, its motion, the number of "
                 "tokens it takes, and that every step runs. What is noise: which patches are kept, the answer, the generated "
                 "tokens, and everything painted from tokens.",
@@ -481,51 +516,62 @@ def write_page(demo: Demo):
 
 def load(arguments: argparse.Namespace, folder: Path) -> Demo:
     """The models that were asked for, or small random ones."""
-    if arguments.model is None:
+    if arguments.random_weights:
         model, processor = small_random_model.build_language_model()
-        pipe = small_random_model.build_detokenizer(model, processor)
+        pipe = small_random_model.build_detokenizer(model.eval(), processor).to(arguments.device)
+        pipe.set_progress_bar_config(disable=True)
+        instruct = (model, processor)
     else:
-        model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype="auto")
-        processor = AutoProcessor.from_pretrained(arguments.model)
-        pipe = VideoLaVITDetokenizerPipeline.from_pretrained(
-            arguments.detokenizer, language_model=model, processor=processor, dtype=model.dtype
-        )
-    pipe.to(arguments.device)
-    pipe.set_progress_bar_config(disable=True)
-    return Demo(arguments, folder, model.eval(), processor, pipe)
+        pipe = load_pipeline(arguments.checkpoint, arguments.device)
+        instruct = load_instruct_model(arguments.checkpoint, arguments.device)
+    return Demo(arguments, folder, pipe.language_model, pipe.processor, *instruct, pipe)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--video", type=Path, default=MEDIA / "big_buck_bunny.mp4", help="the video to tokenize")
-    parser.add_argument("--prompt", default="Sailboat on a mountain lake", help="what to generate a video of")
-    parser.add_argument("--question", default="What is happening in this video?", help="what to ask about the video")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="the models (default: the one in the box)")
+    parser.add_argument(
+        "--random_weights", action="store_true", help="small models with random weights in their place"
+    )
+    parser.add_argument("--video", type=Path, help="the video to tokenize; by default a scene of the small world")
+    parser.add_argument("--prompt", default=EXAMPLE_PROMPT, help="what to generate a video of (default: %(default)s)")
+    parser.add_argument("--questions", nargs="+", default=QUESTIONS, metavar="QUESTION", help="what to ask about it")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/demo"), help="folder of the page, replaced")
-    parser.add_argument("--model", help="checkpoint of the language model; by default a small random one")
-    parser.add_argument("--detokenizer", help="checkpoint of the detokenizer pipeline; goes with --model")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute")
     parser.add_argument("--clip_sampling", default="shots", choices=CLIP_SAMPLINGS, help="how clips are chosen")
     parser.add_argument("--max_clips", type=int, default=4, help="most clips of the video")
     parser.add_argument("--max_new_tokens", type=int, default=48, help="longest answer")
-    parser.add_argument("--height", type=int, help="height of the painted videos in pixels; 320, or 128 if random")
-    parser.add_argument("--width", type=int, help="width of the painted videos in pixels; 576, or 192 if random")
-    parser.add_argument("--num_inference_steps", type=int, help="denoising steps; 25, or 4 if random")
+    parser.add_argument("--height", type=int, help="height of the painted videos in pixels; by default the model's")
+    parser.add_argument("--width", type=int, help="width of the painted videos in pixels; by default the model's")
+    parser.add_argument("--num_inference_steps", type=int, help="denoising steps; 25, or 4 with random weights")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything that is sampled")
     arguments = parser.parse_args()
-    # More pixels and steps would not make noise any better.
-    is_random = arguments.model is None
-    arguments.height = arguments.height or (128 if is_random else 320)
-    arguments.width = arguments.width or (192 if is_random else 576)
-    arguments.num_inference_steps = arguments.num_inference_steps or (4 if is_random else 25)
-    if (arguments.model is None) != (arguments.detokenizer is None):
-        parser.error("--model and --detokenizer go together")
-    if not arguments.video.is_file():
+    if arguments.random_weights:
+        # More pixels and steps would not make noise any better.
+        arguments.height = arguments.height or 128
+        arguments.width = arguments.width or 192
+        arguments.video = arguments.video or MEDIA / "big_buck_bunny.mp4"
+    else:
+        try:
+            check_checkpoint(arguments.checkpoint)
+        except ValueError as error:
+            parser.error(f"--checkpoint: {error}")
+    arguments.num_inference_steps = arguments.num_inference_steps or (4 if arguments.random_weights else 25)
+    if arguments.video is not None and not arguments.video.is_file():
         parser.error(f"--video: there is no file {arguments.video}")
     if arguments.output_dir.exists() and not (arguments.output_dir / "index.html").is_file():
         parser.error(
             f"--output_dir: {arguments.output_dir} exists and is not a page of this demo, so it is not replaced"
         )
     return arguments
+
+
+def render_example(folder: Path) -> Path:
+    """Renders a scene of the small world, with a combination of shape, colour and direction that training never shows."""
+    sample, frames = next(stream_videos(SmallWorldOptions(EXAMPLE_SEED, "test", (1, 1), 1, (192, 192))))
+    path = folder / f"{sample.id}.mp4"
+    write_small_world_video(path, frames)
+    return path
 
 
 def main():
@@ -537,6 +583,8 @@ def main():
     ) as folder:
         folder = Path(folder) / "page"
         (folder / "media").mkdir(parents=True)
+        if arguments.video is None:
+            arguments.video = render_example(folder.parent)
         demo = load(arguments, folder)
         try:
             video = tokenize(demo)
@@ -545,7 +593,7 @@ def main():
         show_tokens(demo, video)
         show_motion(demo, video)
         show_rebuilt_video(demo, video)
-        show_answer(demo)
+        show_answers(demo)
         codes = show_generated_tokens(demo)
         show_generated_videos(demo, *codes)
         write_page(demo)

@@ -32,17 +32,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from checkpoint_folder import load_instruct_model, load_pipeline
 from PIL import Image
 from small_world.dataset import SmallWorldOptions, SmallWorldSample, video_sample, write_dataset
 from small_world.language import write_caption
 from small_world.rendering import render_scene, write_video
 from small_world.scenes import CLIP_LENGTH
-from small_world_evaluation import card, generation, questions, reconstruction, token_rates
+from small_world_evaluation import benchmarks, card, generation, questions, reconstruction, token_rates
 from training.clips import VideoClipDataset
 from training.pictures import contact_sheet
-from transformers import AutoModelForCausalLM, AutoProcessor
 
-from diffusers_videolavit import VideoLaVITDetokenizerPipeline
 from transformers_videolavit import VideoLaVITMotionTokenizer
 
 
@@ -64,7 +63,7 @@ class Evaluation:
     def __init__(self, arguments: argparse.Namespace):
         self.arguments = arguments
         self.folder = arguments.output_dir
-        self.pipe = self.load_pipe(arguments.checkpoint)
+        self.pipe = load_pipeline(arguments.checkpoint, arguments.device)
         self.processor = self.pipe.processor
         self.size = self.pipe.unet.config.sample_size * self.pipe.vae_scale_factor
         self.pipe_kwargs = {
@@ -74,17 +73,6 @@ class Evaluation:
             "keyframe_num_inference_steps": arguments.num_inference_steps,
             "fps": self.processor.video_processor.fps,
         }
-
-    def load_pipe(self, checkpoint: Path) -> VideoLaVITDetokenizerPipeline:
-        """The detokenizer, which every model shares, with the language model of a checkpoint."""
-        name = checkpoint / "video-lavit"
-        pipe = VideoLaVITDetokenizerPipeline.from_pretrained(
-            self.arguments.checkpoint / "video-lavit-detokenizer",
-            language_model=AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval(),
-            processor=AutoProcessor.from_pretrained(name),
-        ).to(self.arguments.device)
-        pipe.set_progress_bar_config(disable=True)
-        return pipe
 
     def models(self) -> dict[str, Path]:
         """The checkpoints to compare, by name."""
@@ -134,9 +122,7 @@ class Evaluation:
         guesses = questions.guess_questions([video_sample(training, index) for index in range(2000)], samples)
         results = {"most frequent answer": guesses.result()}
         for name, checkpoint in self.models().items():
-            folder = checkpoint / "video-lavit-sft"
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval().to(self.arguments.device)
-            processor = AutoProcessor.from_pretrained(folder)
+            model, processor = load_instruct_model(checkpoint, self.arguments.device)
             tally = questions.answer_questions(
                 model, processor, list(zip(samples, paths)), motion_tokens=name == "with motion tokens"
             )
@@ -148,7 +134,9 @@ class Evaluation:
         prompts = [write_caption(sample.description) for sample in self.moving_samples(self.arguments.num_generations)]
         results = {}
         for name, checkpoint in self.models().items():
-            pipe = self.pipe if checkpoint == self.arguments.checkpoint else self.load_pipe(checkpoint)
+            pipe = self.pipe
+            if checkpoint != self.arguments.checkpoint:
+                pipe = load_pipeline(self.arguments.checkpoint, self.arguments.device, checkpoint)
             has_motion = name == "with motion tokens"
             videos = generation.generate_videos(
                 pipe, prompts, motion_tokens=has_motion, description=f"Text to video, {name}", **self.pipe_kwargs
@@ -210,6 +198,23 @@ class Evaluation:
             ),
         }
 
+    def benchmarks(self) -> dict:
+        """The benchmarks' own program on the small world, with the checkpoint and with a damaged copy."""
+        options = SmallWorldOptions(SEED, "test", (1, 3), 1, (FRAME_SIZE, FRAME_SIZE))
+        number = self.arguments.num_benchmark_videos
+        write_dataset(self.folder / "videos", options, number)
+        samples = [video_sample(options, index) for index in range(number)]
+        return benchmarks.measure_benchmarks(
+            self.arguments.checkpoint,
+            self.folder / "benchmarks" / card.fingerprint(self.arguments.checkpoint)[:12],
+            [(sample, str(self.folder / "videos" / "videos" / f"{sample.id}.mp4")) for sample in samples],
+            self.moving_samples(number),
+            FRAME_SIZE,
+            self.arguments.num_inference_steps,
+            self.arguments.device,
+            self.arguments.num_clip_steps,
+        )
+
     def draw(self, name: str, videos: list[np.ndarray], prompts: list[str]) -> None:
         """Draws the first videos, none of them chosen, as rows of frames, and writes one that plays."""
         rows = [
@@ -245,6 +250,7 @@ PARTS: dict[str, Callable[[Evaluation], dict]] = {
     "image_to_video": Evaluation.image_to_video,
     "long_video": Evaluation.long_video,
     "token_rates": Evaluation.token_rates,
+    "benchmarks": Evaluation.benchmarks,
 }
 
 
@@ -269,6 +275,15 @@ def parse_arguments(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--num_long_videos", type=int, default=24, help="videos of four clips (default: %(default)s)")
     parser.add_argument(
         "--num_token_rate_clips", type=int, default=24, help="clips for token rates (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--num_benchmark_videos", type=int, default=48, help="videos of each benchmark (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--num_clip_steps",
+        type=int,
+        default=400,
+        help="training steps of what stands in for CLIP (default: %(default)s)",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute")
     return parser.parse_args(args)

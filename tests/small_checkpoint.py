@@ -12,3 +12,13 @@ def write_small_checkpoint(folder):
     pipe.register_modules(language_model=None, processor=None, motion_tokenizer=model.model.motion_tokenizer)
     pipe.save_pretrained(folder / "detokenizer")
     return folder
+
+
+def write_small_release(folder):
+    """Writes the same in the layout of a released checkpoint, and returns where."""
+    from release_tiny import main
+
+    write_small_checkpoint(folder)
+    parts = ("--pretrained", folder / "model", "--instruct", folder / "model", "--detokenizer", folder / "detokenizer")
+    main([str(item) for item in (*parts, "--output_dir", folder / "release")])
+    return folder / "release"

@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from PIL import Image
-from small_checkpoint import write_small_checkpoint
+from small_checkpoint import write_small_release
 
 from transformers_videolavit.video_decoding import VideoFileFrames
 
@@ -19,13 +19,9 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
     from app import load
-    from release_tiny import main
 
     folder = tmp_path_factory.mktemp("app")
-    write_small_checkpoint(folder)
-    parts = ("--pretrained", folder / "model", "--instruct", folder / "model", "--detokenizer", folder / "detokenizer")
-    main([str(item) for item in (*parts, "--output_dir", folder / "release")])
-    return load(folder / "release", folder, "cpu")
+    return load(write_small_release(folder), folder, "cpu")
 
 
 def shape_of(path):
@@ -68,7 +64,7 @@ def test_a_folder_without_the_model_is_refused(tmp_path, capsys):
 
     with pytest.raises(SystemExit):
         main(["--checkpoint", str(tmp_path)])
-    assert "has no video-lavit-detokenizer" in capsys.readouterr().err
+    assert "has no video-lavit" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")

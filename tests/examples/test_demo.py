@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from small_checkpoint import write_small_release
 
 
 @pytest.fixture
@@ -82,12 +83,13 @@ def test_videos_are_playable(media, monkeypatch, tmp_path, codecs, suffix):
 
 def test_page(run_demo, tmp_path):
     folder = tmp_path / "outputs" / "demo"
-    arguments = ["--output_dir", folder, "--height", 64, "--width", 64, "--num_inference_steps", 1]
-    run_demo(*arguments, "--max_new_tokens", 2, "--question", "Is <this> a test?")
+    arguments = ["--random_weights", "--output_dir", folder, "--height", 64, "--width", 64, "--num_inference_steps", 1]
+    run_demo(*arguments, "--max_new_tokens", 2, "--questions", "Is <this> a test?", "What is it?")
     page = (folder / "index.html").read_text(encoding="utf-8")
 
-    assert "random weights" in page and "There are no trained weights yet." in page
-    assert "Is &lt;this&gt; a test?" in page
+    assert "small models of the real classes with random weights" in page and "videolavit-tiny" not in page
+    assert "Is &lt;this&gt; a test?" in page and "What is it?" in page
+    assert page.count("Answer, random weights") == 2
     assert "Blender Foundation" in page
     assert not re.search(r"(src|href)=\"(https?:|/)", page)
     sources = re.findall(r'src="([^"]+)"', page)
@@ -111,6 +113,24 @@ def test_page(run_demo, tmp_path):
     assert [child.name for child in folder.parent.iterdir()] == ["demo"]
 
 
+def test_page_of_a_checkpoint(run_demo, tmp_path):
+    checkpoint = write_small_release(tmp_path)
+    folder = tmp_path / "demo"
+    run_demo("--checkpoint", checkpoint, "--output_dir", folder, "--num_inference_steps", 1, "--max_new_tokens", 2)
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "random weights" not in page and "Blender" not in page
+    assert "In which direction does the object move?" in page and "a large red circle moves right fast" in page
+    with av.open(folder / "media" / "original.mp4") as container:  # the scene of the small world, enlarged
+        assert sum(1 for _ in container.decode(video=0)) == 24
+
+
+def test_an_incomplete_checkpoint_is_refused(run_demo, tmp_path, capsys):
+    (tmp_path / "video-lavit").mkdir()
+    with pytest.raises(SystemExit):
+        run_demo("--checkpoint", tmp_path)
+    assert "has no video-lavit-sft" in capsys.readouterr().err
+
+
 def test_a_failure_leaves_the_old_page_alone(run_demo, tmp_path, capsys):
     folder = tmp_path / "demo"
     folder.mkdir()
@@ -118,11 +138,11 @@ def test_a_failure_leaves_the_old_page_alone(run_demo, tmp_path, capsys):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"not a video")
     with pytest.raises(SystemExit, match="broken.mp4"):
-        run_demo("--video", broken, "--output_dir", folder)
+        run_demo("--random_weights", "--video", broken, "--output_dir", folder)
     assert (folder / "index.html").read_text() == "old"
     assert sorted(child.name for child in tmp_path.iterdir()) == ["broken.mp4", "demo"]
 
     (folder / "index.html").unlink()
     with pytest.raises(SystemExit):
-        run_demo("--output_dir", folder)
+        run_demo("--random_weights", "--output_dir", folder)
     assert "is not replaced" in capsys.readouterr().err

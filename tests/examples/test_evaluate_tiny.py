@@ -53,6 +53,7 @@ def test_every_part_is_measured_once_and_written_into_the_card(checkpoint, tmp_p
 
     numbers = {"num_reconstructions": 2, "num_question_videos": 2, "num_generations": 2, "num_long_videos": 1}
     numbers |= {"num_token_rate_clips": 1, "num_inference_steps": 1}
+    numbers |= {"num_benchmark_videos": 2, "num_clip_steps": 1}
     arguments = [
         "--checkpoint",
         checkpoint,
@@ -81,6 +82,9 @@ def test_every_part_is_measured_once_and_written_into_the_card(checkpoint, tmp_p
     assert list(results["parts"]["long_video"]["none"]) == ["clip 2", "clip 3", "clip 4"]
     assert results["parts"]["token_rates"]["frame_by_frame"][-1]["pictures"] == 24
 
+    assert results["parts"]["benchmarks"]["checkpoint"]["clipsim"]["count"] == 2
+    assert results["parts"]["benchmarks"]["damaged"]["fvd"]["protocol"]["network"].startswith("stand-in")
+
     card = ModelCard.load(checkpoint / "README.md")
     measured = {result.metric_name: result.metric_value for result in card.data.eval_results}
     motion = results["parts"]["questions"]["with motion tokens"]["by_type"]["motion"]["value"]
@@ -93,6 +97,7 @@ def test_every_part_is_measured_once_and_written_into_the_card(checkpoint, tmp_p
         "Image to video",
         "Videos of four clips",
         "Tokens",
+        "The benchmarks' program",
     ):
         assert f"### {name}\n" in card.text
 
