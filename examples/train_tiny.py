@@ -151,11 +151,17 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             "keyframe_features",
             "keyframe_tokenizer",
         ),
+        "keyframe_selector": Step(
+            "train_small_world_selector",
+            {"model_name_or_path": folder / "keyframe_features", "train_data": train, "eval_data": validation},
+            "keyframe_selector",
+            "selector",
+        ),
         "keyframe_tokenizer": Step(
             "train_keyframe_tokenizer",
             {
                 "phase": "quantizer",
-                "model_name_or_path": folder / "keyframe_features",
+                "model_name_or_path": folder / "keyframe_selector",
                 "train_images": [train / "images"],
                 "eval_images": [validation / "images"],
             },

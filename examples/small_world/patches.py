@@ -36,8 +36,9 @@ def label_patches(scene: Scene, num_patches: int) -> dict[str, torch.Tensor]:
         num_patches (`int`): Patches in each direction.
 
     Returns:
-        `dict[str, torch.Tensor]`: For each attribute the index of its value, of shape `(num_patches**2,)`; and "offset",
-        where the nearest object's centre is from the patch's, in widths of a patch, of shape `(num_patches**2, 2)`.
+        `dict[str, torch.Tensor]`: For each attribute the index of its value, of shape `(num_patches**2,)`; "offset",
+        where the nearest object's centre is from the patch's, in widths of a patch, of shape `(num_patches**2, 2)`; and "gap",
+        how far the patch's centre is from the object's edge, negative within it, of shape `(num_patches**2,)`.
     """
     places = (np.arange(num_patches) + 0.5) / num_patches - 0.5
     x, y = np.meshgrid(places, places)
@@ -55,5 +56,6 @@ def label_patches(scene: Scene, num_patches: int) -> dict[str, torch.Tensor]:
         value = values.index(getattr(scene.description, attribute))
         labels[attribute] = torch.full((num_patches**2,), value)
     offset = offsets[np.arange(len(patches)), nearest] * num_patches
+    labels["gap"] = torch.from_numpy(gaps.min(axis=1) * num_patches).float()
     labels["offset"] = torch.from_numpy(offset).float()
     return labels

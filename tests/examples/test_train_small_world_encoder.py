@@ -9,7 +9,7 @@ from training_runs import logged
 from transformers_videolavit import VideoLaVITVisionModel
 
 
-SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+ENCODER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def data(tmp_path_factory):
 
 def test_patches_are_labelled_with_the_nearest_object():
     from small_world.patches import label_patches
-    from small_world.scenes import COLOURS, SHAPES, ObjectDescription, Scene, SceneDescription
+    from small_world.scenes import COLOURS, SHAPES, SIZES, ObjectDescription, Scene, SceneDescription
 
     objects = (
         ObjectDescription("square", "red", "large", "plain"),
@@ -39,6 +39,7 @@ def test_patches_are_labelled_with_the_nearest_object():
     assert labels["background_pattern"].unique().numel() == 1 and len(labels["background_colour"]) == 16
     offset = labels["offset"].reshape(4, 4, 2)
     np.testing.assert_allclose(offset[2, 3], [(0.3 - 0.375) * 4, (0.1 - 0.125) * 4], atol=1e-6)
+    np.testing.assert_allclose(labels["gap"].reshape(4, 4)[:2, :2], 4 * (2**0.5 / 8 - SIZES["large"]), atol=1e-6)
     # A large object is near where a small one's centre is as far.
     middle = Scene(description, ((-0.25, 0.0), (0.25, 0.0)), 0)
     assert (label_patches(middle, 3)["colour"].reshape(3, 3)[:, 1] == red).all()
@@ -48,7 +49,7 @@ def test_the_encoder_learns_and_is_saved_alone(data, tmp_path):
     from train_small_world_encoder import main
 
     settings = {"train_data": data, "eval_data": data, "output_dir": tmp_path, "max_steps": 60}
-    settings |= {"vision_config": json.dumps({**SIZES, "image_size": 32, "patch_size": 8, "projection_dim": 8})}
+    settings |= {"vision_config": json.dumps({**ENCODER, "image_size": 32, "patch_size": 8, "projection_dim": 8})}
     settings |= {"per_device_train_batch_size": 8, "learning_rate": 1e-2, "logging_steps": 1, "save_steps": 1000}
     settings |= {"lr_scheduler_type": "constant", "disable_tqdm": True, "ema_decay": 0.5}
     main(["--use_cpu", *(str(item) for name, value in settings.items() for item in (f"--{name}", value))])
