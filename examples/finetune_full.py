@@ -58,7 +58,10 @@ print(processor.decode(model.generate(**inputs, max_new_tokens=64)[0], skip_spec
 class ModelArguments:
     model_name_or_path: str = field(metadata={"help": "Folder or repository of the pre-trained model."})
     attn_implementation: str = field(
-        default="sdpa", metadata={"help": "`sdpa`, `flex_attention`, `flash_attention_2` or `eager`."}
+        default="sdpa",
+        metadata={
+            "help": "`sdpa`, `sdpa_documents` (fast on CPUs), `flex_attention`, `flash_attention_2` or `eager`."
+        },
     )
 
 

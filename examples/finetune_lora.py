@@ -54,7 +54,10 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base_mode
 class ModelArguments:
     model_name_or_path: str = field(metadata={"help": "Folder or repository of the pre-trained model."})
     attn_implementation: str = field(
-        default="sdpa", metadata={"help": "`sdpa`, `flex_attention`, `flash_attention_2` or `eager`."}
+        default="sdpa",
+        metadata={
+            "help": "`sdpa`, `sdpa_documents` (fast on CPUs), `flex_attention`, `flash_attention_2` or `eager`."
+        },
     )
     dtype: str = field(default="auto", metadata={"help": "Precision of the frozen weights."})
     lora_rank: int = field(default=64, metadata={"help": "Rank of the adapters."})

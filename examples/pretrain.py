@@ -55,7 +55,10 @@ print(processor.post_process_multimodal_output(ids)[0])"""
 class ModelArguments:
     model_name_or_path: str = field(metadata={"help": "Folder or repository of the model to train."})
     attn_implementation: str = field(
-        default="sdpa", metadata={"help": "`sdpa`, `flex_attention`, `flash_attention_2` or `eager`."}
+        default="sdpa",
+        metadata={
+            "help": "`sdpa`, `sdpa_documents` (fast on CPUs), `flex_attention`, `flash_attention_2` or `eager`."
+        },
     )
     train_merger: bool = field(
         default=True, metadata={"help": "Whether the merger and the projector are trained with the language model."}

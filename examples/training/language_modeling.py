@@ -23,6 +23,7 @@ from transformers import ProcessorMixin, TrainerCallback
 from transformers.utils import ModelOutput
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline
+from training import document_attention  # noqa: F401
 from training.packing import IGNORED_LABEL
 from training.pictures import contact_sheet, log_samples, to_picture
 from training.trainer import VideoLaVITTrainer

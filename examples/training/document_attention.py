@@ -1,0 +1,95 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Attention for packed documents where no kernel skips what lies between them, as on CPUs: `attn_implementation="sdpa_documents"`.
+
+PyTorch's scaled dot product computes all pairs of a packed sequence and masks those of different documents. Here each document
+attends by itself, together with the documents of about its length, so that the work grows with the squares of the documents' lengths
+and not of the whole sequence's. Importing this module registers it with transformers.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+
+NAME = "sdpa_documents"
+# Documents whose lengths fall into the same multiple of this are padded to the longest of them.
+BUCKET_SIZE = 32
+
+
+def document_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    position_ids: torch.Tensor | None = None,
+    **kwargs,
+) -> tuple[torch.Tensor, None]:
+    """
+    Causal attention within each document of a packed sequence; whatever is no such sequence goes to `sdpa`.
+
+    Args:
+        module (`nn.Module`): The attention layer.
+        query (`torch.Tensor` of shape `(batch_size, num_heads, num_queries, head_dim)`): Queries.
+        key, value (`torch.Tensor` of shape `(batch_size, num_key_value_heads, num_keys, head_dim)`): Keys and values.
+        attention_mask (`torch.Tensor`, *optional*): For `sdpa`.
+        dropout (`float`, defaults to 0.0): Share of the attention weights that is left out.
+        scaling (`float`, *optional*): Factor of the scores.
+        position_ids (`torch.Tensor` of shape `(1, num_queries)`, *optional*): Positions, which start at 0 in each document.
+
+    Returns:
+        `tuple[torch.Tensor, None]`: The output, of shape `(batch_size, num_queries, num_heads, head_dim)`.
+    """
+    length = query.shape[2]
+    is_packed = (
+        position_ids is not None
+        and position_ids.shape == (1, length)
+        and query.shape[0] == 1
+        and key.shape[2] == length
+        and getattr(module, "is_causal", False)
+    )
+    starts = (position_ids[0] == 0).nonzero()[:, 0] if is_packed else None
+    if starts is None or len(starts) < 2 or starts[0] != 0:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, position_ids=position_ids, **kwargs
+        )
+    groups = getattr(module, "num_key_value_groups", 1)
+    states = [states[0].transpose(0, 1) for states in (query, repeat_kv(key, groups), repeat_kv(value, groups))]
+    lengths = torch.diff(starts, append=starts.new_tensor([length]))
+    buckets = (lengths - 1) // BUCKET_SIZE
+    outputs, places = [], []
+    for bucket in buckets.unique().tolist():
+        chosen = buckets == bucket
+        steps = torch.arange(int(lengths[chosen].amax()), device=query.device)
+        is_token = steps < lengths[chosen][:, None]  # (documents, longest)
+        indices = torch.where(is_token, starts[chosen][:, None] + steps, 0)
+        # What stands for padding comes after all tokens of its document, where no query looks.
+        attended = F.scaled_dot_product_attention(
+            *(part[indices].transpose(1, 2) for part in states), dropout_p=dropout, scale=scaling, is_causal=True
+        )
+        outputs.append(attended.transpose(1, 2)[is_token])
+        places.append(indices[is_token])
+    output = torch.cat(outputs)[torch.cat(places).argsort()]
+    return output[None], None
+
+
+AttentionInterface.register(NAME, document_attention_forward)
+AttentionMaskInterface.register(NAME, sdpa_mask)
