@@ -28,12 +28,14 @@ and started again with the same arguments, it goes on from its last checkpoint.
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from torch.nn import functional as F
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
+from training.cache import CachedSamples, fingerprint
 from training.clips import ImageDataset, find_media
 from training.diffusion import MovingAverageTrainer, TrainedParts, encode_images
 from training.edm import expand_as
@@ -94,6 +96,10 @@ class DataArguments:
     eval_images: list[str] | None = field(default=None, metadata={"help": "The same, to evaluate on."})
     height: int = field(default=1024, metadata={"help": "Height of the images."})
     width: int = field(default=1024, metadata={"help": "Width of the images."})
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder to keep latents and codes of the images in; by default they are made anew."},
+    )
 
 
 @dataclass
@@ -129,35 +135,57 @@ class KeyframeDetokenizerForTraining(TrainedParts):
             {"vae": pipe.vae, "keyframe_tokenizer": keyframe_tokenizer},
         )
         self.scheduler = DDPMScheduler.from_config(pipe.scheduler.config)
+        self.vae_scale_factor = pipe.vae_scale_factor
         self.condition_dropout = condition_dropout
 
     def forward(
-        self, image: torch.Tensor, pixel_values: torch.Tensor, original_size: torch.Tensor
+        self,
+        original_size: torch.Tensor,
+        image: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        latent_mean: torch.Tensor | None = None,
+        latent_std: torch.Tensor | None = None,
+        codes: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """
         Args:
-            image (`torch.Tensor` of shape (batch_size, 3, height, width)): Values from -1 to 1.
-            pixel_values (`torch.Tensor` of shape (batch_size, 3, size, size)): The image, as the tokenizer takes it.
             original_size (`torch.Tensor` of shape (batch_size, 2)): Height and width before it was resized.
+            image (`torch.Tensor` of shape (batch_size, 3, height, width), *optional*): Values from -1 to 1, and
+            pixel_values (`torch.Tensor` of shape (batch_size, 3, size, size), *optional*): the same as the tokenizer takes it. In
+                their place, what [`encode_image`] makes of them:
+            latent_mean, latent_std (`torch.Tensor` of shape (batch_size, 4, height / 8, width / 8), *optional*):
+                Distribution of the latents.
+            codes (`torch.Tensor` of shape (batch_size, num_patches), *optional*): Visual codes, and -1 behind them.
 
         Returns:
             `dict[str, torch.Tensor]`: The `loss`, ‖ε − ε_θ(z_t, t, x̂)‖², or its form for a scheduler that predicts
             velocities.
         """
         vae = self.helper("vae")
-        latents = encode_images(vae, image) * vae.config.scaling_factor
-        prompt_embeds, pooled_prompt_embeds = self.encode_tokens(pixel_values)
-        keep = (torch.rand(len(image), device=image.device) >= self.condition_dropout).to(prompt_embeds)
+        if image is not None:
+            latents = encode_images(vae, image)
+            codes = pad_codes(self.helper("keyframe_tokenizer"), pixel_values)
+        else:
+            latents = latent_mean + latent_std * torch.randn_like(latent_mean)
+        latents = latents * vae.config.scaling_factor
+        size = tuple(side * self.vae_scale_factor for side in latents.shape[-2:])
+        mask = codes >= 0
+        longest = int(mask.sum(dim=1).amax())
+        prompt_embeds, pooled_prompt_embeds = self.token_decoder(
+            codes.clamp(min=0)[:, :longest], attention_mask=mask[:, :longest], return_dict=False
+        )
+        keep = (torch.rand(len(latents), device=latents.device) >= self.condition_dropout).to(prompt_embeds)
 
-        noise = torch.randn_like(latents)
-        timesteps = torch.randint(self.scheduler.config.num_train_timesteps, (len(image),), device=image.device)
+        # The same noise whatever the latents' layout in memory.
+        noise = torch.randn_like(latents, memory_format=torch.contiguous_format)
+        timesteps = torch.randint(self.scheduler.config.num_train_timesteps, (len(latents),), device=latents.device)
         prediction = self.unet(
             self.scheduler.add_noise(latents, noise, timesteps),
             timesteps,
             encoder_hidden_states=expand_as(keep, prompt_embeds) * prompt_embeds,
             added_cond_kwargs={
                 "text_embeds": expand_as(keep, pooled_prompt_embeds) * pooled_prompt_embeds,
-                "time_ids": self.time_ids(original_size, image.shape[-2:]),
+                "time_ids": self.time_ids(original_size, size),
             },
         ).sample
         if self.scheduler.config.prediction_type == "v_prediction":
@@ -166,21 +194,45 @@ class KeyframeDetokenizerForTraining(TrainedParts):
             target = noise
         return {"loss": F.mse_loss(prediction.float(), target)}
 
-    def encode_tokens(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What takes the place of prompt embeddings and of the pooled one, from the tokens of images."""
-        # Half precision would choose other codes.
-        with torch.autocast(pixel_values.device.type, enabled=False):
-            codes = self.helper("keyframe_tokenizer").encode(pixel_values)
-        num_codes = torch.tensor([len(row) for row in codes], device=pixel_values.device)
-        padded = torch.nn.utils.rnn.pad_sequence(codes, batch_first=True)
-        mask = torch.arange(padded.shape[1], device=pixel_values.device) < num_codes[:, None]
-        return self.token_decoder(padded, attention_mask=mask, return_dict=False)
-
     def time_ids(self, original_size: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """SDXL's conditions: original size, crop from (0, 0), target size."""
         original_size = original_size.float()
         target_size = torch.tensor(size, dtype=torch.float32, device=original_size.device).expand_as(original_size)
         return torch.cat((original_size, torch.zeros_like(original_size), target_size), dim=1)
+
+
+@torch.no_grad()
+def pad_codes(keyframe_tokenizer: VideoLaVITKeyframeTokenizer, pixel_values: torch.Tensor) -> torch.Tensor:
+    """Visual codes of images, of shape (batch_size, num_patches), with -1 behind them."""
+    # Half precision would choose other codes.
+    with torch.autocast(pixel_values.device.type, enabled=False):
+        codes = keyframe_tokenizer.encode(pixel_values)
+    padded = torch.nn.utils.rnn.pad_sequence(codes, batch_first=True, padding_value=-1)
+    return F.pad(padded, (0, keyframe_tokenizer.config.vision_config.num_patches - padded.shape[1]), value=-1)
+
+
+@torch.no_grad()
+def encode_image(
+    vae: AutoencoderKL, keyframe_tokenizer: VideoLaVITKeyframeTokenizer, item: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """
+    What of an image is kept in a cache.
+
+    Args:
+        vae (`AutoencoderKL`): The autoencoder.
+        keyframe_tokenizer ([`VideoLaVITKeyframeTokenizer`]): Makes the codes.
+        item (`dict[str, torch.Tensor]`): `image`, `pixel_values` and `original_size` of [`ImageDataset`].
+
+    Returns:
+        `dict[str, torch.Tensor]`: `latent_mean`, `latent_std`, `codes` and `original_size`.
+    """
+    distribution = vae.encode(item["image"][None].to(vae.device, vae.dtype)).latent_dist
+    return {
+        "latent_mean": distribution.mean[0].float().cpu(),
+        "latent_std": distribution.std[0].float().cpu(),
+        "codes": pad_codes(keyframe_tokenizer, item["pixel_values"][None].to(keyframe_tokenizer.device))[0].cpu(),
+        "original_size": item["original_size"],
+    }
 
 
 def build_pipeline(
@@ -225,11 +277,20 @@ def main(args: list[str] | None = None):
         size = (data_args.height, data_args.width)
         return ImageDataset(find_media(images, "image"), image_processor, size, seed=training_args.seed)
 
+    train_dataset = build_dataset(data_args.train_images)
     eval_dataset = build_dataset(data_args.eval_images) if data_args.eval_images else None
+    if data_args.cache_dir is not None:
+        settings = {
+            "size": [data_args.height, data_args.width],
+            "vae": fingerprint(pipe.vae),
+            "keyframe_tokenizer": fingerprint(keyframe_tokenizer),
+        }
+        encode = partial(encode_image, pipe.vae.to(training_args.device), keyframe_tokenizer.to(training_args.device))
+        train_dataset = CachedSamples(train_dataset, data_args.cache_dir, encode, settings, training_args)
     trainer = MovingAverageTrainer(
         model=model,
         args=training_args,
-        train_dataset=build_dataset(data_args.train_images),
+        train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         data_collator=collate,
         ema_decay=objective_args.ema_decay,
@@ -257,8 +318,9 @@ def main(args: list[str] | None = None):
 
 
 def collate(items: list[dict]) -> dict:
-    """A batch of images, as they are and as the tokenizer takes them."""
-    return {name: torch.stack([item[name] for item in items]) for name in ("image", "pixel_values", "original_size")}
+    """A batch of images, as they are and as the tokenizer takes them, or of what a cache has of them."""
+    names = {"image", "pixel_values", "original_size", "latent_mean", "latent_std", "codes"} & items[0].keys()
+    return {name: torch.stack([item[name] for item in items]) for name in sorted(names)}
 
 
 def draw_samples(

@@ -193,6 +193,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
                 "vae": folder / "keyframe_vae",
                 "train_images": [train / "images"],
                 "eval_images": [validation / "images"],
+                "cache_dir": folder / "keyframe_latents",
             },
             "keyframe_detokenizer",
             "keyframe_detokenizer",

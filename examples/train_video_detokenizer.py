@@ -26,7 +26,6 @@ Videos need no captions. The output is a pipeline with the moving average of the
 arguments, it goes on from its last checkpoint.
 """
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -38,7 +37,7 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from torch.nn import functional as F
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
-from training.cache import CachedSamples
+from training.cache import CachedSamples, fingerprint
 from training.clips import VideoClipDataset, find_media
 from training.diffusion import MovingAverageTrainer, TrainedParts, encode_images
 from training.edm import edm_loss, expand_as, precondition, sample_sigmas
@@ -362,7 +361,7 @@ def main(args: list[str] | None = None):
         settings = {
             "size": [data_args.height, data_args.width],
             "seed": training_args.seed,
-            "vae": _fingerprint(pipe.vae),
+            "vae": fingerprint(pipe.vae),
             "motion_size": motion_size,
         }
         pipe.vae.to(training_args.device)
@@ -402,13 +401,6 @@ def collate(items: list[dict]) -> dict:
     """A batch of motion, and of frames or what a cache has of them."""
     names = [name for name in items[0] if name != "pixel_values"]
     return {name: torch.stack([item[name] for item in items]) for name in names}
-
-
-def _fingerprint(model: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def draw_samples(pipe: VideoLaVITDetokenizerPipeline, dataset: VideoClipDataset, num_inference_steps: int) -> dict:

@@ -85,6 +85,14 @@ class CachedSamples(torch.utils.data.Dataset):
         return self.folder / f"{index:08d}.safetensors"
 
 
+def fingerprint(model: torch.nn.Module) -> str:
+    """Digest of a model's weights, for the settings of a cache."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _describe(path: Path, description: dict) -> None:
     text = json.dumps(description, indent=2, sort_keys=True)
     if not path.exists():

@@ -128,7 +128,7 @@ def test_the_loss_is_that_of_the_noise_or_of_the_velocity(parts, prediction_type
     torch.manual_seed(3)
     latents = pipe.vae.encode(image).latent_dist.sample() * pipe.vae.config.scaling_factor
     torch.rand(2)
-    noise = torch.randn_like(latents)
+    noise = torch.randn_like(latents, memory_format=torch.contiguous_format)
     alphas = model.scheduler.alphas_cumprod[seen["timesteps"]].reshape(-1, 1, 1, 1)
     torch.testing.assert_close(seen["noisy"], alphas.sqrt() * latents + (1 - alphas).sqrt() * noise)
     target = noise if prediction_type == "epsilon" else alphas.sqrt() * noise - (1 - alphas).sqrt() * latents
@@ -172,8 +172,50 @@ def test_without_its_tokens_the_condition_is_zero(parts):
     model = KeyframeDetokenizerForTraining(pipe, tokenizer, condition_dropout=1.0)
     seen = {}
     pipe.unet.register_forward_pre_hook(lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True)
-    model(torch.zeros(1, 3, 16, 16), torch.randn(1, 3, 56, 56), torch.tensor([[16, 16]]))
+    model(torch.tensor([[16, 16]]), torch.zeros(1, 3, 16, 16), torch.randn(1, 3, 56, 56))
     assert not seen["encoder_hidden_states"].any() and not seen["added_cond_kwargs"]["text_embeds"].any()
+
+
+def test_what_a_cache_keeps_of_an_image_gives_the_same_loss(parts):
+    from train_keyframe_detokenizer import (
+        KeyframeDetokenizerForTraining,
+        ModelArguments,
+        build_pipeline,
+        collate,
+        encode_image,
+    )
+
+    tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(parts / "tokenizer")
+    args = ModelArguments(
+        keyframe_tokenizer="", vae=str(parts / "vae"), unet_config=UNET, token_decoder_config=DECODER
+    )
+    pipe = build_pipeline(args, tokenizer)
+    model = KeyframeDetokenizerForTraining(pipe, tokenizer, condition_dropout=0.0)
+    generator = torch.Generator().manual_seed(0)
+    items = [
+        {
+            "image": torch.rand(3, 16, 16, generator=generator),
+            "pixel_values": torch.randn(3, 56, 56, generator=generator),
+            "original_size": torch.tensor([16, 16]),
+        }
+        for _ in range(2)
+    ]
+    losses = []
+    for batch in (items, [encode_image(pipe.vae, tokenizer, item) for item in items]):
+        torch.manual_seed(1)
+        losses.append(model(**collate(batch))["loss"])
+    torch.testing.assert_close(*losses)
+
+
+def test_a_run_on_cached_latents_makes_them_once(parts, tmp_path):
+    from train_keyframe_detokenizer import main
+
+    settings = {"cache_dir": tmp_path / "cache", "max_steps": 2}
+    main(arguments(parts, tmp_path / "out", **settings))
+    changed = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*.safetensors")}
+    main(arguments(parts, tmp_path / "again", **settings))
+    assert len(changed) == 4 and all(path.stat().st_mtime_ns == time for path, time in changed.items())
+    assert logged(tmp_path / "out") == logged(tmp_path / "again")
 
 
 def test_a_few_images_are_learned(parts, tmp_path):
