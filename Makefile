@@ -10,7 +10,8 @@ INSTALLED := $(VENV)/.installed
 # The tests never need the network, and one thread per test process uses the cores best.
 TEST_ENVIRONMENT := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST_ARGS ?= -q -n logical --maxprocesses 8 --dist worksteal
-DEMO_ARGS ?=
+# Until a trained checkpoint lies in checkpoints/.
+DEMO_ARGS ?= --random_weights
 TINY_ARGS ?=
 
 .PHONY: help demo tiny test lint format benchmark clean
