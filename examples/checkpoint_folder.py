@@ -42,27 +42,40 @@ def check_checkpoint(checkpoint: Path) -> None:
             raise ValueError(f"{checkpoint} has no {name}")
 
 
-def _dtype(device: str) -> torch.dtype:
-    return torch.float32 if device == "cpu" else torch.bfloat16
+def default_dtype(device: str) -> torch.dtype:
+    """Single precision on CPUs, else bfloat16."""
+    return torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
 
 
-def load_instruct_model(checkpoint: Path, device: str) -> tuple[VideoLaVITForCausalLM, VideoLaVITProcessor]:
-    """The language model that answers, and its processor."""
+def load_instruct_model(
+    checkpoint: Path, device: str, dtype: torch.dtype | None = None
+) -> tuple[VideoLaVITForCausalLM, VideoLaVITProcessor]:
+    """
+    The language model that answers, and its processor.
+
+    Args:
+        checkpoint (`Path`): The folder.
+        device (`str`): Where to compute.
+        dtype (`torch.dtype`, *optional*): Its precision, by default [`default_dtype`].
+    """
     folder = checkpoint / "video-lavit-sft"
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=_dtype(device)).eval().to(device)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or default_dtype(device)).eval().to(device)
     return model, AutoProcessor.from_pretrained(folder)
 
 
-def load_pipeline(checkpoint: Path, device: str, language_model: Path | None = None) -> VideoLaVITDetokenizerPipeline:
+def load_pipeline(
+    checkpoint: Path, device: str, dtype: torch.dtype | None = None, language_model: Path | None = None
+) -> VideoLaVITDetokenizerPipeline:
     """
     The detokenizer with the language model that generates, and its processor.
 
     Args:
         checkpoint (`Path`): The folder.
-        device (`str`): Where to compute: in single precision on CPUs, else in bfloat16.
+        device (`str`): Where to compute.
+        dtype (`torch.dtype`, *optional*): Their precision, by default [`default_dtype`].
         language_model (`Path`, *optional*): Folder of another checkpoint, whose `video-lavit` is to generate.
     """
-    dtype = _dtype(device)
+    dtype = dtype or default_dtype(device)
     name = (language_model or checkpoint) / "video-lavit"
     pipe = VideoLaVITDetokenizerPipeline.from_pretrained(
         checkpoint / "video-lavit-detokenizer",

@@ -63,7 +63,8 @@ class Evaluation:
     def __init__(self, arguments: argparse.Namespace):
         self.arguments = arguments
         self.folder = arguments.output_dir
-        self.pipe = load_pipeline(arguments.checkpoint, arguments.device)
+        self.dtype = getattr(torch, arguments.dtype)
+        self.pipe = load_pipeline(arguments.checkpoint, arguments.device, self.dtype)
         self.processor = self.pipe.processor
         self.size = self.pipe.unet.config.sample_size * self.pipe.vae_scale_factor
         self.pipe_kwargs = {
@@ -122,7 +123,7 @@ class Evaluation:
         guesses = questions.guess_questions([video_sample(training, index) for index in range(2000)], samples)
         results = {"most frequent answer": guesses.result()}
         for name, checkpoint in self.models().items():
-            model, processor = load_instruct_model(checkpoint, self.arguments.device)
+            model, processor = load_instruct_model(checkpoint, self.arguments.device, self.dtype)
             tally = questions.answer_questions(
                 model, processor, list(zip(samples, paths)), motion_tokens=name == "with motion tokens"
             )
@@ -136,7 +137,7 @@ class Evaluation:
         for name, checkpoint in self.models().items():
             pipe = self.pipe
             if checkpoint != self.arguments.checkpoint:
-                pipe = load_pipeline(self.arguments.checkpoint, self.arguments.device, checkpoint)
+                pipe = load_pipeline(self.arguments.checkpoint, self.arguments.device, self.dtype, checkpoint)
             has_motion = name == "with motion tokens"
             videos = generation.generate_videos(
                 pipe, prompts, motion_tokens=has_motion, description=f"Text to video, {name}", **self.pipe_kwargs
@@ -212,6 +213,7 @@ class Evaluation:
             FRAME_SIZE,
             self.arguments.num_inference_steps,
             self.arguments.device,
+            self.arguments.dtype,
             self.arguments.num_clip_steps,
         )
 
@@ -286,6 +288,7 @@ def parse_arguments(args: list[str] | None) -> argparse.Namespace:
         help="training steps of what stands in for CLIP (default: %(default)s)",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute")
+    parser.add_argument("--dtype", default="float32", help="precision of the models (default: %(default)s)")
     return parser.parse_args(args)
 
 

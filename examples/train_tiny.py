@@ -37,6 +37,7 @@ import yaml
 EXAMPLES = Path(__file__).parent
 CONFIGS = EXAMPLES / "configs" / "small_world"
 FRAME_SIZE = 192  # pixels: an object covers several macroblocks
+VIDEO_REPEAT = 8  # there are fewer videos than images, and more to learn of each
 LANGUAGE_MODEL = {
     "hidden_size": 256,
     "intermediate_size": 704,
@@ -79,13 +80,14 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
     def inputs(split: Path) -> list[dict]:
         return [{"kind": kind, "path": str(split / f"metadata_{kind}.csv")} for kind in ("video", "image")]
 
-    def conversations(split: Path) -> list[dict]:
+    def conversations(split: Path, video_repeat: int = 1) -> list[dict]:
         return [
             {
                 "format": layout,
                 "path": str(split / f"conversations_{kind}.json"),
                 "media_root": str(split / "videos" if kind == "video" else split),
                 "merge_turns": kind == "video",
+                "repeat": video_repeat if kind == "video" else 1,
             }
             for layout, kind in (("video_chatgpt", "video"), ("llava", "image"))
         ]
@@ -111,7 +113,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
     def finetune(start: str, output: str, **arguments) -> Step:
         arguments |= {
             "model_name_or_path": folder / start,
-            "conversations": conversations(train),
+            "conversations": conversations(train, VIDEO_REPEAT),
             "eval_conversations": conversations(validation),
         }
         return Step("finetune_full", arguments, output, "finetune")

@@ -95,6 +95,7 @@ def measure_benchmarks(
     frame_size: int,
     num_inference_steps: int,
     device: str,
+    dtype: str,
     num_clip_steps: int,
 ) -> dict:
     """
@@ -108,6 +109,7 @@ def measure_benchmarks(
         frame_size (`int`): Height and width of their videos.
         num_inference_steps (`int`): Denoising steps.
         device (`str`): Where to compute.
+        dtype (`str`): Precision of the models.
         num_clip_steps (`int`): Steps of the training of the stand-in for CLIP.
 
     Returns:
@@ -122,7 +124,7 @@ def measure_benchmarks(
         instruct, pretrained = checkpoint / "video-lavit-sft", checkpoint / "video-lavit"
         if name == "damaged":
             instruct, pretrained = damage(instruct, folder / "damaged-sft"), damage(pretrained, folder / "damaged")
-        common = {"dtype": "float32", "device": device}
+        common = {"dtype": dtype, "device": device}
         answers = {"benchmark": "msvd_qa", "data": folder / "questions", "model": instruct, "max_new_tokens": 16}
         videos = {
             "benchmark": "msrvtt",

@@ -80,13 +80,14 @@ def load_conversations(sets: list[dict]) -> datasets.Dataset:
     Args:
         sets (`list[dict]`): For each set its `format`, one of `CONVERSATION_FORMATS`, its `path`, and the `media_root`
             that the paths of its images or videos are relative to. With `merge_turns`, rows about the same image or video
-            become turns of one conversation, in a random order, as LLaVA-1.5 does with sets of questions.
+            become turns of one conversation, in a random order, as LLaVA-1.5 does with sets of questions. A set is taken `repeat`
+            times in an epoch, once by default.
 
     Returns:
         `datasets.Dataset`: With a column `messages`.
 
     Raises:
-        ValueError: If a format is unknown.
+        ValueError: If a format is unknown, or `repeat` is no positive whole number.
     """
     loaded = []
     for entry in sets:
@@ -94,9 +95,12 @@ def load_conversations(sets: list[dict]) -> datasets.Dataset:
             raise ValueError(
                 f"`format` of {entry.get('path')!r} must be one of {sorted(CONVERSATION_FORMATS)}, not {entry.get('format')!r}."
             )
+        repeat = entry.get("repeat", 1)
+        if not isinstance(repeat, int) or repeat < 1:
+            raise ValueError(f"`repeat` of {entry['path']!r} must be a positive whole number, not {repeat!r}.")
         read = CONVERSATION_FORMATS[entry["format"]]
         rows = read(entry["path"], entry.get("media_root")).select_columns(["messages"])
-        loaded.append(merge_turns(rows) if entry.get("merge_turns") else rows)
+        loaded.extend([merge_turns(rows) if entry.get("merge_turns") else rows] * repeat)
     return datasets.concatenate_datasets(loaded)
 
 

@@ -252,6 +252,9 @@ def test_questions_about_one_video_become_turns_of_one_conversation(small, tmp_p
     pairs = {(question, answer) for question, answer in zip(texts[::2], texts[1::2])}
     assert pairs == {(f"Question {index}?", f"Answer {index}.") for index in range(3)}
     assert len(second) == 2
+    assert len(load_conversations([entry, {**entry, "merge_turns": True, "repeat": 3}])) == 4 + 3 * 2
+    with pytest.raises(ValueError, match="`repeat` of .* must be a positive whole number, not 0"):
+        load_conversations([{**entry, "repeat": 0}])
 
 
 def test_without_motion_a_video_is_the_images_of_its_keyframes(small):
