@@ -37,7 +37,6 @@ import yaml
 EXAMPLES = Path(__file__).parent
 CONFIGS = EXAMPLES / "configs" / "small_world"
 FRAME_SIZE = 192  # pixels: an object covers several macroblocks
-VIDEO_REPEAT = 8  # there are fewer videos than images, and more to learn of each
 LANGUAGE_MODEL = {
     "hidden_size": 256,
     "intermediate_size": 704,
@@ -74,28 +73,28 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
         scale (`dict`): Of `scales.yaml`: numbers of samples, and what replaces settings of the steps.
     """
     data = folder / "data"
-    train, validation = data / "train", data / "validation"
+    train, single, validation = data / "train", data / "train_single", data / "validation"
     world = {"size": FRAME_SIZE, "num_workers": os.cpu_count()}
 
     def inputs(split: Path) -> list[dict]:
         return [{"kind": kind, "path": str(split / f"metadata_{kind}.csv")} for kind in ("video", "image")]
 
-    def conversations(split: Path, video_repeat: int = 1) -> list[dict]:
-        return [
-            {
-                "format": layout,
-                "path": str(split / f"conversations_{kind}.json"),
-                "media_root": str(split / "videos" if kind == "video" else split),
-                "merge_turns": kind == "video",
-                "repeat": video_repeat if kind == "video" else 1,
-            }
-            for layout, kind in (("video_chatgpt", "video"), ("llava", "image"))
-        ]
+    def conversations(split: Path, kind: str, repeat: int = 1) -> dict:
+        return {
+            "format": "video_chatgpt" if kind == "video" else "llava",
+            "path": str(split / f"conversations_{kind}.json"),
+            "media_root": str(split / "videos" if kind == "video" else split),
+            "merge_turns": kind == "video",
+            "repeat": repeat,
+        }
 
     def tokens(split: str) -> Step:
         sets = inputs(data / split)
         if split == "train":
-            sets.append({"kind": "video", "path": str(data / "train_long" / "metadata_video.csv")})
+            sets += [
+                {"kind": "video", "path": str(data / name / "metadata_video.csv")}
+                for name in ("train_single", "train_long")
+            ]
         return Step("tokenize_dataset", {"model_name_or_path": folder / "base", "inputs": sets}, f"tokens/{split}")
 
     def motion_tokenizer(output: str, config: str) -> Step:
@@ -113,8 +112,13 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
     def finetune(start: str, output: str, **arguments) -> Step:
         arguments |= {
             "model_name_or_path": folder / start,
-            "conversations": conversations(train, VIDEO_REPEAT),
-            "eval_conversations": conversations(validation),
+            # There are fewer videos than images, and more to learn of each.
+            "conversations": [
+                conversations(train, "video", repeat=3),
+                conversations(single, "video", repeat=2),
+                conversations(train, "image"),
+            ],
+            "eval_conversations": [conversations(validation, "video"), conversations(validation, "image")],
         }
         return Step("finetune_full", arguments, output, "finetune")
 
@@ -127,6 +131,12 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
     return {
         "data_train": Step(
             "small_world", {"num_videos": scale["videos"], "num_images": scale["images"], **world}, "data/train"
+        ),
+        # An object that moves alone is what prompts of videos tell of, and the easiest to learn motion from.
+        "data_train_single": Step(
+            "small_world",
+            {"num_videos": scale["single_videos"], "num_objects": 1, "seed": 2, **world},
+            "data/train_single",
         ),
         "data_train_long": Step(
             "small_world",
@@ -204,7 +214,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             "train_video_detokenizer",
             {
                 "vae": folder / "vae",
-                "train_videos": [train / "videos"],
+                "train_videos": [train / "videos", single / "videos"],
                 "eval_videos": [validation / "videos"],
                 "cache_dir": folder / "latents",
                 "motion_tokenizer": folder / "motion_tokenizer",

@@ -54,6 +54,7 @@ def test_steps_run_once_and_in_order_with_their_times(tmp_path, capsys):
     scales = {
         "cpu": {
             "videos": 2,
+            "single_videos": 1,
             "long_videos": 1,
             "images": 2,
             "steps": {"data_validation": {"num_videos": 1, "num_images": 1}},
