@@ -82,12 +82,13 @@ def document_attention_forward(
         is_token = steps < lengths[chosen][:, None]  # (documents, longest)
         indices = torch.where(is_token, starts[chosen][:, None] + steps, 0)
         # What stands for padding comes after all tokens of its document, where no query looks.
+        rows = [part.index_select(0, indices.flatten()).unflatten(0, indices.shape) for part in states]
         attended = F.scaled_dot_product_attention(
-            *(part[indices].transpose(1, 2) for part in states), dropout_p=dropout, scale=scaling, is_causal=True
+            *(part.transpose(1, 2) for part in rows), dropout_p=dropout, scale=scaling, is_causal=True
         )
         outputs.append(attended.transpose(1, 2)[is_token])
         places.append(indices[is_token])
-    output = torch.cat(outputs)[torch.cat(places).argsort()]
+    output = torch.cat(outputs).index_select(0, torch.cat(places).argsort())
     return output[None], None
 
 
