@@ -89,7 +89,7 @@ def test_training_commands_make_a_model_that_answers_and_generates(tmp_path, mon
         programs.append(program)
     trained = {path.stem for path in (ROOT / "examples").glob("train_*.py")} | {"pretrain", "finetune_full"}
     # Of the model that is trained by `make tiny`.
-    trained -= {"train_tiny", "train_small_world_encoder"}
+    trained -= {"train_tiny", "train_small_world_encoder", "train_small_world_selector"}
     assert trained <= set(programs)
 
     names = {}
