@@ -108,6 +108,7 @@ def main(args: list[str] | None = None):
             data_args.max_length,
             data_args.max_clips,
             data_args.motion_tokens,
+            data_args.cache_dir,
         )
 
     trainer = LanguageModelTrainer(

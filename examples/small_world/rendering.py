@@ -102,23 +102,27 @@ class _Noise:
         self._lattice = generator.random((_LATTICE_SIZE, _LATTICE_SIZE), dtype=np.float32)
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Values at places whose coordinates are of the same shape, or one row of x and one column of y, of all their pairs."""
         column, row = np.floor(x).astype(np.int32), np.floor(y).astype(np.int32)
         along_x, along_y = x - column, y - row
         along_x, along_y = along_x**2 * (3 - 2 * along_x), along_y**2 * (3 - 2 * along_y)
         column, row = column % _LATTICE_SIZE, row % _LATTICE_SIZE
         next_column, next_row = (column + 1) % _LATTICE_SIZE, (row + 1) % _LATTICE_SIZE
         lattice = self._lattice
+        if x.shape[0] == 1 and y.shape[1] == 1:
+            rows = lattice[row[:, 0]] * (1 - along_y) + lattice[next_row[:, 0]] * along_y
+            return rows[:, column[0]] * (1 - along_x) + rows[:, next_column[0]] * along_x
         upper = lattice[row, column] * (1 - along_x) + lattice[row, next_column] * along_x
         lower = lattice[next_row, column] * (1 - along_x) + lattice[next_row, next_column] * along_x
         return upper * (1 - along_y) + lower * along_y
 
 
 class _Background:
-    """The colour of the world at each place."""
+    """The world behind the objects: one colour, and how bright it is at each place."""
 
     def __init__(self, pattern: str, colour: str, generator: np.random.Generator):
+        self.colour = np.array(BACKGROUND_RGB[colour], dtype=np.float32)
         self._pattern = pattern
-        self._colour = np.array(BACKGROUND_RGB[colour], dtype=np.float32)
         angle = generator.uniform(0, np.pi)
         self._axis = np.array([np.cos(angle), np.sin(angle)], dtype=np.float32)
         self._offset = generator.uniform(-1, 1, 2).astype(np.float32)
@@ -126,7 +130,7 @@ class _Background:
         self._clouds, self._grain = _Noise(generator), _Noise(generator)
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """sRGB of shape `(..., 3)`, 0 to 255."""
+        """Brightness, about 1."""
         u = (x - self._offset[0]) * self._axis[0] + (y - self._offset[1]) * self._axis[1]
         v = (y - self._offset[1]) * self._axis[0] - (x - self._offset[0]) * self._axis[1]
         phase = 2 * np.pi / self._period
@@ -141,30 +145,30 @@ class _Background:
             tone = np.clip(3 * (self._clouds(x * 7, y * 7) + 0.5 * self._clouds(x * 14 + 9, y * 14)) - 2.25, -1, 1)
         # Nor in a gradient without grain.
         grain = self._grain(x * 28, y * 28) + self._grain(x * 11, y * 11) - 1
-        brightness = 1 + BACKGROUND_CONTRAST * tone + GRAIN_CONTRAST * grain
-        return brightness[..., None] * self._colour
+        return 1 + BACKGROUND_CONTRAST * tone + GRAIN_CONTRAST * grain
 
 
 class _Object:
-    """The colour of an object at each place, and whether it is there."""
+    """An object: one colour, how bright it is at each place, and whether it is there."""
 
     def __init__(self, described: ObjectDescription, generator: np.random.Generator):
+        self.colour = np.array(OBJECT_RGB[described.colour], dtype=np.float32)
         self._described = described
-        self._colour = np.array(OBJECT_RGB[described.colour], dtype=np.float32)
         # A darker white would be grey, which is a background.
         self._shade = 0.8 if described.colour == "white" else 0.62
         self._grain = _Noise(generator)
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """sRGB of shape `(..., 3)` and the boolean shape of the object, at places in units of its radius."""
+        """Brightness, at most 1, and the boolean shape of the object, at places in units of its radius."""
         if self._described.texture == "striped":
             dark = np.sin((x + y) * (2 * np.pi / 0.95)) > 0
         elif self._described.texture == "dotted":
             dark = np.hypot((x / 0.66 + 0.5) % 1 - 0.5, (y / 0.66 + 0.5) % 1 - 0.5) < 0.3
         else:
-            dark = np.zeros(x.shape, dtype=bool)
-        brightness = np.where(dark, self._shade, 1.0) * (1 + GRAIN_CONTRAST * (self._grain(x * 4, y * 4) - 1))
-        return brightness[..., None] * self._colour, inside_shape(self._described.shape, x, y)
+            dark = False
+        tone = np.where(dark, np.float32(self._shade), np.float32(1))
+        brightness = tone * (1 + GRAIN_CONTRAST * (self._grain(x * 4, y * 4) - 1))
+        return brightness, inside_shape(self._described.shape, x, y)
 
 
 def check_frame_size(frame_size: tuple[int, int]) -> None:
@@ -215,7 +219,7 @@ def render_scene(
         origin = camera["center"][index] - pixel * np.array([width, height]) / 2
         if world is None or description.camera != "still":
             x, y = _sample_points(origin, pixel, (0, 0, width, height), 2)
-            world = _pixel_means(background(x, y), 2)
+            world = _pixel_means(background(x, y), 2)[..., None] * background.colour
         frame = world.copy()
         for drawn, described, path in zip(objects, description.objects, paths):
             _draw_object(frame, drawn, described.shape, path, index, origin, pixel, oversampling)
@@ -226,17 +230,17 @@ def render_scene(
 def _sample_points(
     origin: np.ndarray, pixel: float, box: tuple[int, int, int, int], oversampling: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """World coordinates x and y of the points in the pixels of a box (left, top, right, bottom)."""
+    """World coordinates of the points in the pixels of a box (left, top, right, bottom): a row of x and a column of y."""
     left, top, right, bottom = box
     x = origin[0] + pixel * (left + (np.arange((right - left) * oversampling) + 0.5) / oversampling)
     y = origin[1] + pixel * (top + (np.arange((bottom - top) * oversampling) + 0.5) / oversampling)
-    x, y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-    return x, y
+    return x.astype(np.float32)[None], y.astype(np.float32)[:, None]
 
 
 def _pixel_means(points: np.ndarray, oversampling: int) -> np.ndarray:
-    height, width = points.shape[0] // oversampling, points.shape[1] // oversampling
-    return points.reshape(height, oversampling, width, oversampling, -1).mean(axis=(1, 3))
+    places = range(oversampling)
+    rows = sum(points[place::oversampling] for place in places)
+    return sum(rows[:, place::oversampling] for place in places) / oversampling**2
 
 
 def _draw_object(
@@ -258,14 +262,15 @@ def _draw_object(
     if box[0] >= box[2] or box[1] >= box[3]:
         return
     x, y = _sample_points(origin, pixel, box, oversampling)
-    x, y = (x - center[0]) / radius, (y - center[1]) / radius
-    cosine, sine = np.cos(angle), np.sin(angle)
-    rgb, inside = drawn((x * cosine + y * sine).astype(np.float32), (y * cosine - x * sine).astype(np.float32))
-    coverage = _pixel_means(inside[..., None].astype(np.float32), oversampling)
-    colour = _pixel_means(rgb * inside[..., None], oversampling)
+    x, y = ((x - center[0]) / radius).astype(np.float32), ((y - center[1]) / radius).astype(np.float32)
+    if angle:
+        cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        x, y = x * cosine + y * sine, y * cosine - x * sine
+    brightness, inside = drawn(x, y)
+    coverage = _pixel_means(inside.astype(np.float32), oversampling)
     target = frame[box[1] : box[3], box[0] : box[2]]
-    target *= 1 - coverage
-    target += colour
+    target *= 1 - coverage[..., None]
+    target += _pixel_means(brightness * inside, oversampling)[..., None] * drawn.colour
 
 
 def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float = FPS) -> None:

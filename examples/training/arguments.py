@@ -36,6 +36,8 @@ class VideoLaVITTrainingArguments(TrainingArguments):
         overwrite_checkpoints (`bool`, defaults to `False`): Start anew although `output_dir` has checkpoints.
         flash_sdp (`bool`, defaults to `True`): Whether PyTorch may choose its flash kernel for attention. On CPUs that one is slow
             to go back through many short sequences, such as a position's over the frames.
+        in_memory (`bool`, defaults to `False`): Whether to read all training samples first and to keep them in the memory of the
+            device, for small models that would otherwise wait for their data. They are then the same in every epoch.
         dataset_name (`str`, *optional*): Name of the training data for the model card.
     """
 
@@ -74,6 +76,10 @@ class VideoLaVITTrainingArguments(TrainingArguments):
         metadata={
             "help": "Whether PyTorch may choose its flash kernel for attention, which on CPUs is slow in training."
         },
+    )
+    in_memory: bool = field(
+        default=False,
+        metadata={"help": "Whether to read all training samples first and to keep them in the device's memory."},
     )
     dataset_name: str | None = field(default=None, metadata={"help": "Name of the training data for the model card."})
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Samples that are made once and kept on disk, for training that would otherwise wait for its data."""
+"""Samples that are made once and kept on disk or in memory, for training that would otherwise wait for its data."""
 
 import hashlib
 import json
@@ -83,6 +83,60 @@ class CachedSamples(torch.utils.data.Dataset):
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:08d}.safetensors"
+
+
+class InMemorySamples(torch.utils.data.Dataset):
+    """
+    Samples that are read once and then kept in the memory of the device that trains.
+
+    What a data set draws anew in each epoch stays as it is first drawn.
+
+    Args:
+        dataset (`torch.utils.data.Dataset`): Its items are tensors, or dictionaries of tensors, of the same shapes.
+        args (`TrainingArguments`): The run's: each process reads all samples, with its data loader's workers.
+
+    Raises:
+        ValueError: If items are of different shapes, or no tensors.
+    """
+
+    chunk_size = 64
+
+    def __init__(self, dataset: torch.utils.data.Dataset, args: TrainingArguments):
+        loader = torch.utils.data.DataLoader(
+            dataset, batch_size=self.chunk_size, num_workers=args.dataloader_num_workers, collate_fn=_stack_items
+        )
+        chunks = [
+            {name: tensor.to(args.device) for name, tensor in chunk.items()}
+            for chunk in tqdm(loader, desc="Reading samples", disable=args.disable_tqdm)
+        ]
+        self.tensors = {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
+        self.length = len(dataset)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> torch.Tensor | dict[str, torch.Tensor]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[torch.Tensor | dict[str, torch.Tensor]]:
+        columns = {}
+        for name, tensor in self.tensors.items():
+            columns[name] = tensor[torch.tensor(indices, device=tensor.device)].unbind()
+        if _WHOLE_ITEM in columns:
+            return list(columns[_WHOLE_ITEM])
+        return [dict(zip(columns, values)) for values in zip(*columns.values())]
+
+
+# The name of what is no dictionary.
+_WHOLE_ITEM = ""
+
+
+def _stack_items(items: list) -> dict[str, torch.Tensor]:
+    items = [{_WHOLE_ITEM: item} if isinstance(item, torch.Tensor) else item for item in items]
+    try:
+        return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f"Only tensors of the same shapes can be kept in memory (`in_memory`): {error}") from error
 
 
 def fingerprint(model: torch.nn.Module) -> str:

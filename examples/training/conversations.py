@@ -13,13 +13,17 @@
 # limitations under the License.
 """Instruction tuning (Video-LaVIT, section 4.1): conversations with images and videos, with labels on the assistant's turns."""
 
+import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import datasets
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import ProcessorMixin
 from transformers.image_utils import load_image
 from transformers.utils import logging
@@ -62,6 +66,13 @@ class ConversationArguments:
     max_clips: int = field(default=8, metadata={"help": "Most clips of a video. Published: 8."})
     motion_tokens: bool = field(
         default=True, metadata={"help": "Whether videos have motion; without, they are the images of their keyframes."}
+    )
+    cache_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder to keep what was made of the conversations about videos in; by default videos are decoded and their "
+            "motion is extracted in every epoch."
+        },
     )
 
     def __post_init__(self):
@@ -142,6 +153,8 @@ class ConversationDataset(torch.utils.data.Dataset):
         max_length (`int`): Longest document, in tokens before patches are dropped.
         max_clips (`int`, defaults to 8): Most clips of a video.
         motion_tokens (`bool`, defaults to `True`): Whether videos have motion; without, they are the images of their keyframes.
+        cache_dir (`str` or `os.PathLike`, *optional*): Folder to keep documents with videos in once they are made, keyframes in half
+            precision. It may be shared by several sets and runs. Delete it when the videos change.
     """
 
     # Conversations in a row that may fail before the media folder is to blame.
@@ -154,12 +167,19 @@ class ConversationDataset(torch.utils.data.Dataset):
         max_length: int,
         max_clips: int = 8,
         motion_tokens: bool = True,
+        cache_dir: str | os.PathLike | None = None,
     ):
         self.samples = samples
         self.processor = processor
         self.max_length = max_length
         self.max_clips = max_clips
         self.motion_tokens = motion_tokens
+        self.cache_dir = Path(cache_dir) if cache_dir is not None else None
+        if self.cache_dir is not None:
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+            parts = (processor.image_processor, processor.video_processor)
+            settings = [*(part.to_json_string() for part in parts), processor.tokenizer.backend_tokenizer.to_str()]
+            self._settings = json.dumps([*settings, processor.chat_template, max_length, max_clips])
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -168,13 +188,24 @@ class ConversationDataset(torch.utils.data.Dataset):
         replacements = np.random.default_rng(index).integers(len(self), size=self.max_replacements)
         for candidate in (index, *replacements.tolist()):
             try:
-                return [self._make_document(self.samples[candidate]["messages"])]
+                return [self._get_document(self.samples[candidate]["messages"])]
             except (OSError, ValueError) as error:
                 logger.warning(f"Conversation {candidate} is left out: {error}")
                 last_error = error
         raise ValueError(
             f"Conversation {index} and {self.max_replacements} others chosen at random cannot be read."
         ) from last_error
+
+    def _get_document(self, messages: list[dict]) -> Document:
+        has_videos = any(block["type"] == "video" for message in messages for block in message["content"])
+        if self.cache_dir is None or not self.motion_tokens or not has_videos:
+            return self._make_document(messages)
+        key = hashlib.sha256((self._settings + json.dumps(messages, sort_keys=True)).encode()).hexdigest()
+        path = self.cache_dir / f"{key}.safetensors"
+        if not path.exists():
+            _write_document(self._make_document(messages), path)
+        # Also the first time, so that all epochs see the same.
+        return _read_document(path)
 
     def _make_document(self, messages: list[dict]) -> Document:
         messages = _load_images(messages)
@@ -198,6 +229,34 @@ class ConversationDataset(torch.utils.data.Dataset):
         if "pixel_values_videos" in inputs:
             document.videos.append({name: inputs[name] for name in VIDEO_INPUTS})
         return document
+
+
+def _write_document(document: Document, path: Path) -> None:
+    tensors = {"input_ids": torch.tensor(document.input_ids), "labels": torch.tensor(document.labels)}
+    for kind, items in (("image", [{"pixel_values": image} for image in document.images]), ("video", document.videos)):
+        for number, item in enumerate(items):
+            for name, tensor in item.items():
+                is_picture = name.startswith("pixel_values")
+                tensors[f"{kind}.{number}.{name}"] = tensor.half() if is_picture else tensor.contiguous()
+    # Several workers may be at it.
+    temporary = path.with_suffix(f".{os.getpid()}.incomplete")
+    save_file(tensors, temporary)
+    os.replace(temporary, path)
+
+
+def _read_document(path: Path) -> Document:
+    tensors = load_file(path)
+    document = Document(tensors.pop("input_ids").tolist(), tensors.pop("labels").tolist())
+    items: dict[tuple[str, int], dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, number, name = key.split(".")
+        items.setdefault((kind, int(number)), {})[name] = tensor.float() if tensor.is_floating_point() else tensor
+    for (kind, _), item in sorted(items.items()):
+        if kind == "image":
+            document.images.append(item["pixel_values"])
+        else:
+            document.videos.append(item)
+    return document
 
 
 def _load_images(messages: list[dict]) -> list[dict]:

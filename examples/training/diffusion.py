@@ -118,7 +118,7 @@ class MovingAverageTrainer(VideoLaVITTrainer):
         self.add_callback(_NoiseCallback())
         self.ema: EMAModel | None = None
         if ema_decay > 0:
-            self.ema = EMAModel(self._trained_parameters(), decay=ema_decay)
+            self.ema = EMAModel(self._trained_parameters(), decay=ema_decay, foreach=True)
             self.add_callback(_MovingAverageCallback(self))
 
     def _trained_parameters(self) -> list[nn.Parameter]:

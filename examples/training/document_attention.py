@@ -19,6 +19,8 @@ attends by itself, together with the documents of about its length, so that the 
 and not of the whole sequence's. Importing this module registers it with transformers.
 """
 
+import weakref
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -66,31 +68,75 @@ def document_attention_forward(
         and key.shape[2] == length
         and getattr(module, "is_causal", False)
     )
-    starts = (position_ids[0] == 0).nonzero()[:, 0] if is_packed else None
-    if starts is None or len(starts) < 2 or starts[0] != 0:
+    groups, order = group_documents(position_ids) if is_packed else ([], None)
+    if order is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, position_ids=position_ids, **kwargs
         )
-    groups = getattr(module, "num_key_value_groups", 1)
-    states = [states[0].transpose(0, 1) for states in (query, repeat_kv(key, groups), repeat_kv(value, groups))]
-    lengths = torch.diff(starts, append=starts.new_tensor([length]))
-    buckets = (lengths - 1) // BUCKET_SIZE
-    outputs, places = [], []
-    for bucket in buckets.unique().tolist():
-        chosen = buckets == bucket
-        steps = torch.arange(int(lengths[chosen].amax()), device=query.device)
-        is_token = steps < lengths[chosen][:, None]  # (documents, longest)
-        indices = torch.where(is_token, starts[chosen][:, None] + steps, 0)
+    num_groups = getattr(module, "num_key_value_groups", 1)
+    states = [
+        states[0].transpose(0, 1) for states in (query, repeat_kv(key, num_groups), repeat_kv(value, num_groups))
+    ]
+    outputs = []
+    for indices, is_token in groups:
         # What stands for padding comes after all tokens of its document, where no query looks.
         rows = [part.index_select(0, indices.flatten()).unflatten(0, indices.shape) for part in states]
         attended = F.scaled_dot_product_attention(
             *(part.transpose(1, 2) for part in rows), dropout_p=dropout, scale=scaling, is_causal=True
         )
-        outputs.append(attended.transpose(1, 2)[is_token])
-        places.append(indices[is_token])
-    output = torch.cat(outputs).index_select(0, torch.cat(places).argsort())
-    return output[None], None
+        outputs.append(attended.transpose(1, 2).flatten(0, 1).index_select(0, is_token))
+    return torch.cat(outputs).index_select(0, order)[None], None
+
+
+_last_groups: tuple[weakref.ref, tuple[list, torch.Tensor | None]] | None = None
+
+
+def group_documents(
+    position_ids: torch.Tensor,
+) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], torch.Tensor | None]:
+    """
+    Documents of about the same length, which are computed together. All layers of a forward pass share them.
+
+    Args:
+        position_ids (`torch.Tensor` of shape `(1, total_length)`): Positions, which start at 0 in each document.
+
+    Returns:
+        `tuple`: For each group the places of its documents' tokens, of shape `(num_documents, longest)`, with 0 for padding, and
+        which of these, flattened, are no padding; and the order of the groups' tokens, one after another, in the sequence. No
+        groups and `None` if there are no two documents.
+    """
+    global _last_groups
+    if _last_groups is not None and _last_groups[0]() is position_ids:
+        return _last_groups[1]
+    starts = (position_ids[0] == 0).nonzero()[:, 0]
+    groups, order = [], None
+    if len(starts) > 1 and starts[0] == 0:
+        lengths = torch.diff(starts, append=starts.new_tensor([position_ids.shape[1]]))
+        buckets = (lengths - 1) // BUCKET_SIZE
+        for bucket in buckets.unique().tolist():
+            chosen = buckets == bucket
+            steps = torch.arange(int(lengths[chosen].amax()), device=position_ids.device)
+            is_token = steps < lengths[chosen][:, None]
+            indices = torch.where(is_token, starts[chosen][:, None] + steps, 0)
+            groups.append((indices, is_token.flatten().nonzero()[:, 0]))
+        order = torch.cat([indices.flatten()[is_token] for indices, is_token in groups]).argsort()
+    _last_groups = (weakref.ref(position_ids), (groups, order))
+    return groups, order
+
+
+def document_attention_mask(
+    batch_size: int, q_length: int, kv_length: int, attention_mask: torch.Tensor | None = None, **kwargs
+) -> torch.Tensor | None:
+    """
+    No mask for one sequence as a whole, which [`document_attention_forward`] cuts into documents, if it is packed, or gives to
+    `sdpa` as a causal one; else that of `sdpa`. A mask of all pairs of a long packed sequence takes longer than its attention.
+    """
+    if batch_size == 1 and q_length == kv_length and attention_mask is None:
+        return None
+    return sdpa_mask(
+        batch_size=batch_size, q_length=q_length, kv_length=kv_length, attention_mask=attention_mask, **kwargs
+    )
 
 
 AttentionInterface.register(NAME, document_attention_forward)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionMaskInterface.register(NAME, document_attention_mask)

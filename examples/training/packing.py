@@ -104,6 +104,7 @@ class DocumentBuilder:
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.config = config
+        self.image_size = config.vision_config.image_size
         self.max_length = max_length
         self.text_first_probability = text_first_probability
         self.prompt_dropout = prompt_dropout
@@ -172,10 +173,12 @@ class DocumentBuilder:
     def _discrete_blocks(self, sample: dict, clip: int) -> list[list[int]]:
         """`[IMG] v… [/IMG]` of a clip's keyframe and `[MOV] m… [/MOV]` of its motion, if it has one."""
         config = self.config
-        visual = [code + config.visual_code_offset for code in sample["visual_codes"][clip]]
+        # Computed properties, which are not looked up for every code.
+        visual_offset, motion_offset = config.visual_code_offset, config.motion_code_offset
+        visual = [code + visual_offset for code in sample["visual_codes"][clip]]
         blocks = [[config.image_start_token_id, *visual, config.image_end_token_id]]
         if sample["motion_codes"] and self.motion_tokens:
-            motion = [code + config.motion_code_offset for code in sample["motion_codes"][clip]]
+            motion = [code + motion_offset for code in sample["motion_codes"][clip]]
             blocks.append([config.motion_start_token_id, *motion, config.motion_end_token_id])
         return blocks
 
@@ -184,8 +187,17 @@ class DocumentBuilder:
         placeholders = [config.image_token_id] * config.num_image_tokens
         document.extend([config.image_start_token_id, *placeholders, config.image_end_token_id], learn=False)
         document.num_dropped += len(placeholders) - num_kept
+        document.images.append(self._read_keyframe(keyframe))
+
+    def _read_keyframe(self, keyframe: bytes) -> torch.Tensor:
         image = Image.open(io.BytesIO(keyframe)).convert("RGB")
-        document.images.append(self.image_processor(image, return_tensors="pt")["pixel_values"][0])
+        processor = self.image_processor
+        if image.size != (self.image_size, self.image_size):
+            return processor(image, return_tensors="pt")["pixel_values"][0]
+        # Most of the processor's time would go into what need not be done to an image of the encoder's size.
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        arguments = (processor.do_rescale, processor.rescale_factor, processor.do_normalize)
+        return processor.rescale_and_normalize(pixels, *arguments, processor.image_mean, processor.image_std)
 
 
 class PackedDataset(torch.utils.data.Dataset):

@@ -33,6 +33,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from transformers.utils import logging
 
 from training.arguments import VideoLaVITTrainingArguments
+from training.cache import InMemorySamples
 from training.model_card import write_model_card
 
 
@@ -71,6 +72,10 @@ class VideoLaVITTrainer(Trainer):
         self.metric_names = tuple(metric_names)
         self._metric_records: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         super().__init__(*args, **kwargs)
+        if self.args.in_memory:
+            self.train_dataset = InMemorySamples(self.train_dataset, self.args)
+            # Other processes could not read the device's memory.
+            self.args.dataloader_num_workers, self.args.dataloader_pin_memory = 0, False
         self.add_callback(DatasetEpochCallback())
 
     def record_metrics(self, metrics: dict[str, torch.Tensor], counts: dict[str, torch.Tensor] | None = None) -> None:

@@ -116,6 +116,24 @@ def test_transformers_own_trainer_takes_dataset_and_collator_as_they_are(small, 
     assert not torch.equal(model.lm_head.weight, small[1].lm_head.weight)
 
 
+def test_documents_with_videos_are_made_once_and_kept(small, tmp_path, monkeypatch):
+    dataset, cached = make_dataset(small), make_dataset(small, cache_dir=tmp_path / "cache")
+    (expected,) = dataset[5]
+    (made,), (again,) = cached[5], make_dataset(small, cache_dir=tmp_path / "cache")[5]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    for document in (made, again):
+        assert document.input_ids == expected.input_ids and document.labels == expected.labels
+        assert document.videos[0].keys() == expected.videos[0].keys()
+        for name, tensor in expected.videos[0].items():
+            torch.testing.assert_close(document.videos[0][name], tensor, atol=2e-3, rtol=0)
+    assert torch.equal(made.videos[0]["pixel_values_videos"], again.videos[0]["pixel_values_videos"])
+    # What is cached needs no video; another length is another document.
+    monkeypatch.setattr(type(cached), "_make_document", None)
+    assert cached[5][0].input_ids == expected.input_ids
+    with pytest.raises(TypeError):
+        make_dataset(small, cache_dir=tmp_path / "cache", max_length=1999)[5]
+
+
 def test_a_conversation_without_its_image_is_replaced_and_named(small, tmp_path, caplog):
     conversations = json.loads((small[0] / "images.json").read_text())
     conversations[1]["image"] = "missing.png"

@@ -59,3 +59,46 @@ def test_a_cache_of_other_files_or_settings_is_refused(tmp_path, args):
     for dataset, settings in ((Numbers(), {"size": 9}), (Numbers(4), {"size": 8})):
         with pytest.raises(ValueError, match="a cache of other files or settings"):
             cached(dataset, tmp_path / "cache", args, **settings)
+
+
+class Frames(torch.utils.data.Dataset):
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        return torch.full((2, 3), float(index))
+
+
+class Named(Frames):
+    def __getitem__(self, index):
+        return {"frames": super().__getitem__(index), "label": torch.tensor(index)}
+
+
+class Uneven(Frames):
+    def __getitem__(self, index):
+        return {"frames": torch.zeros(index + 1)}
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_samples_in_memory_are_those_of_the_data_set(args, num_workers, monkeypatch):
+    from training.cache import InMemorySamples
+
+    monkeypatch.setattr(InMemorySamples, "chunk_size", 2)
+    args.dataloader_num_workers = num_workers
+    frames, named = InMemorySamples(Frames(), args), InMemorySamples(Named(), args)
+    assert len(frames) == len(named) == 5
+    for index, item in zip((4, 0, 4), frames.__getitems__([4, 0, 4])):
+        assert torch.equal(item, Frames()[index]) and torch.equal(frames[index], item)
+    for index, item in zip((3, 1), named.__getitems__([3, 1])):
+        assert item.keys() == {"frames", "label"}
+        assert torch.equal(item["frames"], Frames()[index]) and item["label"] == index
+    loader = torch.utils.data.DataLoader(named, batch_size=5)
+    (batch,) = loader
+    assert torch.equal(batch["label"], torch.arange(5))
+
+
+def test_samples_of_several_shapes_cannot_be_kept_in_memory(args):
+    from training.cache import InMemorySamples
+
+    with pytest.raises(ValueError, match="same shapes can be kept in memory"):
+        InMemorySamples(Uneven(), args)

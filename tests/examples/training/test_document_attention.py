@@ -59,6 +59,17 @@ def test_a_language_model_gives_the_same_losses_and_gradients(lengths):
     torch.testing.assert_close(gradients[NAME], gradients["sdpa"], atol=1e-6, rtol=1e-4)
 
 
+def test_layers_share_the_groups_of_a_pass():
+    from training.document_attention import group_documents
+
+    positions = packed([7, 40, 3])
+    groups, order = group_documents(positions)
+    assert group_documents(positions)[0] is groups and group_documents(positions.clone())[0] is not groups
+    places = torch.cat([indices.flatten()[is_token] for indices, is_token in groups])
+    assert torch.equal(places[order], torch.arange(50))
+    assert group_documents(packed([5])) == ([], None)
+
+
 def test_padded_batches_and_generation_go_to_sdpa():
     torch.manual_seed(0)
     model = VideoLaVITForCausalLM(tiny_config()).eval()

@@ -63,6 +63,14 @@ def test_metrics_of_the_output_are_logged_as_means_since_the_last_log(tmp_path):
     assert log["number"] == pytest.approx(5.5)
 
 
+def test_samples_in_memory_are_trained_on_as_others(tmp_path):
+    usual, _ = make_trainer(tmp_path / "usual")
+    in_memory, _ = make_trainer(tmp_path / "memory", in_memory=True, dataloader_num_workers=1)
+    usual.train()
+    in_memory.train()
+    assert losses(in_memory) == losses(usual)
+
+
 def test_counts_weigh_metrics_and_absent_ones_do_not_count(tmp_path):
     trainer, _ = make_trainer(tmp_path)
     nan, one, three = torch.tensor(float("nan")), torch.tensor(1), torch.tensor(3)
