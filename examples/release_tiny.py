@@ -13,7 +13,7 @@
 # limitations under the License.
 """
 Puts what `train_tiny.py` has trained into one folder, as small as does no harm: `video-lavit` (pre-trained), `video-lavit-sft`
-(instruction-tuned) and `video-lavit-detokenizer` (tokens to pixels), in half precision but for the tokenizers and the projection.
+(instruction-tuned) and `video-lavit-detokenizer` (tokens to pixels), in half precision but for the codebooks.
 
     python examples/release_tiny.py --pretrained outputs/tiny/pretrained --instruct outputs/tiny/instruct \\
         --detokenizer outputs/tiny/video_detokenizer --keyframe_detokenizer outputs/tiny/keyframe_detokenizer \\
@@ -25,19 +25,27 @@ import shutil
 from pathlib import Path
 
 import torch
+from torch import nn
 from training.trainer import save_at_once
 from transformers import AutoModelForCausalLM, AutoProcessor
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline, VideoLaVITKeyframePipeline
 from transformers_videolavit import save_remote_code
+from transformers_videolavit.vector_quantization import VectorQuantizer
 
 
-DTYPE = torch.float16
+def halve(model: nn.Module) -> nn.Module:
+    """Half precision for a model's weights, but for codebooks: of rounded ones, other codes could be the nearest."""
+    model.half()
+    for module in model.modules():
+        if isinstance(module, VectorQuantizer):
+            module.float()
+    return model
 
 
 def release_language_model(source: Path, target: Path) -> None:
     """Saves a model and its processor in half precision."""
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPE)
+    model = halve(AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32))
     processor = AutoProcessor.from_pretrained(source)
 
     def save(folder: Path) -> None:
@@ -50,15 +58,18 @@ def release_language_model(source: Path, target: Path) -> None:
 
 def release_detokenizer(source: Path, keyframe_source: Path | None, target: Path) -> None:
     """Saves a pipeline in half precision, with the keyframe detokenizer that was trained beside it."""
-    pipe = VideoLaVITDetokenizerPipeline.from_pretrained(source, dtype=DTYPE)
+    pipe = VideoLaVITDetokenizerPipeline.from_pretrained(source, dtype=torch.float32)
     if keyframe_source is not None:
-        keyframe = VideoLaVITKeyframePipeline.from_pretrained(keyframe_source, dtype=DTYPE)
+        keyframe = VideoLaVITKeyframePipeline.from_pretrained(keyframe_source, dtype=torch.float32)
         pipe.register_modules(
             keyframe_token_decoder=keyframe.token_decoder,
             keyframe_unet=keyframe.unet,
             keyframe_vae=keyframe.vae,
             keyframe_scheduler=keyframe.scheduler,
         )
+    for component in pipe.components.values():
+        if isinstance(component, nn.Module):
+            halve(component)
     save_at_once(target, pipe.save_pretrained)
 
 
@@ -70,6 +81,9 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--keyframe_detokenizer", type=Path, help="folder of the keyframe pipeline, if it is another")
     parser.add_argument("--times", type=Path, help="JSON file of the steps' seconds, to go with the model")
     parser.add_argument("--output_dir", type=Path, required=True, help="where to write the three repositories")
+    parser.add_argument(
+        "--max_megabytes", type=float, default=60, help="largest size of all weights together (default: %(default)s)"
+    )
     arguments = parser.parse_args(args)
     release_language_model(arguments.pretrained, arguments.output_dir / "video-lavit")
     release_language_model(arguments.instruct, arguments.output_dir / "video-lavit-sft")
@@ -78,8 +92,11 @@ def main(args: list[str] | None = None) -> None:
     )
     if arguments.times is not None:
         shutil.copyfile(arguments.times, arguments.output_dir / "times.json")
-    size = sum(path.stat().st_size for path in arguments.output_dir.rglob("*.safetensors"))
-    print(f"{arguments.output_dir}: {size / 1e6:.1f} MB of weights")
+    size = sum(path.stat().st_size for path in arguments.output_dir.rglob("*.safetensors")) / 1e6
+    if size > arguments.max_megabytes:
+        shutil.rmtree(arguments.output_dir)
+        parser.error(f"the weights take {size:.1f} MB, more than `--max_megabytes` {arguments.max_megabytes:g}")
+    print(f"{arguments.output_dir}: {size:.1f} MB of weights")
 
 
 if __name__ == "__main__":

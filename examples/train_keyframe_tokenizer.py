@@ -66,8 +66,19 @@ class ModelArguments:
     config_overrides: dict | str | None = field(
         default=None, metadata={"help": "Sizes of a new tokenizer, as JSON; by default those of the released one."}
     )
+    projection_start: str = field(
+        default="random",
+        metadata={
+            "help": "What the projection before a new codebook starts from: `random` weights, or `principal_components` of the "
+            "features, which keeps what varies little, such as colours, where few images are trained on."
+        },
+    )
 
     def __post_init__(self):
+        if self.projection_start not in ("random", "principal_components"):
+            raise ValueError(
+                f"`projection_start` must be random or principal_components, not {self.projection_start!r}."
+            )
         if self.phase not in ("features", "quantizer"):
             raise ValueError(f"`phase` must be features or quantizer, not {self.phase!r}.")
         if isinstance(self.config_overrides, str):
@@ -129,11 +140,14 @@ def main(args: list[str] | None = None):
         return JoinedSamples(parts) if parts else None
 
     quantize = model_args.phase == "quantizer"
+    train_dataset = build_dataset(data_args.train_images, data_args.train_videos)
     eval_dataset = build_dataset(data_args.eval_images, data_args.eval_videos)
+    if quantize and model_args.projection_start == "principal_components" and not model.quantizer.is_initialized:
+        start_from_principal_components(model.to(training_args.device), train_dataset)
     trainer = VideoLaVITTrainer(
         model=model,
         args=training_args,
-        train_dataset=build_dataset(data_args.train_images, data_args.train_videos),
+        train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         data_collator=partial(collate, quantize=quantize),
         metric_names=METRICS + QUANTIZER_METRICS if quantize else METRICS,
@@ -147,6 +161,47 @@ def main(args: list[str] | None = None):
         description=DESCRIPTION,
         usage=USAGE,
     )
+
+
+@torch.no_grad()
+def start_from_principal_components(
+    model: VideoLaVITKeyframeTokenizer,
+    dataset: torch.utils.data.Dataset,
+    num_images: int = 2000,
+    batch_size: int = 64,
+    deviation: float = 0.4,
+) -> None:
+    """
+    Starts the projection before the codebook from the principal components of merged features, each divided by the root of its
+    deviation: between what they are, of which the codebook would see the largest alone, and equal parts for all.
+
+    Args:
+        model ([`VideoLaVITKeyframeTokenizer`]): The tokenizer, whose `encoder_projection` is changed.
+        dataset (`torch.utils.data.Dataset`): Items with `pixel_values`.
+        num_images (`int`, defaults to 2000): How many of them to measure, from all over the set.
+        batch_size (`int`, defaults to 64): How many at a time.
+        deviation (`float`, defaults to 0.4): Mean deviation of what goes into the projection's hyperbolic tangent, which is almost
+            linear there.
+    """
+    model.eval()
+    indices = torch.linspace(0, len(dataset) - 1, min(num_images, len(dataset))).round().long().tolist()
+    features = []
+    for start in range(0, len(indices), batch_size):
+        pixel_values = torch.stack([dataset[index]["pixel_values"] for index in indices[start : start + batch_size]])
+        features.append(model.select_and_merge(pixel_values.to(model.device)).features.float())
+    features = torch.cat(features)
+    mean = features.mean(dim=0)
+    variances, components = (part.flip(-1) for part in torch.linalg.eigh(torch.cov(features.T)))
+    # What hardly varies is not blown up.
+    variances = variances.clamp(min=1e-4 * float(variances[0]))
+    projection = model.encoder_projection
+    size = projection.fc2.out_features
+    scale = deviation / variances[:size].pow(0.25).mean()
+    weight = scale * variances.pow(-0.25)[:, None] * components.T
+    projection.fc1.weight.copy_(weight)
+    projection.fc1.bias.copy_(-weight @ mean)
+    projection.fc2.weight.copy_(torch.eye(size, len(mean)))
+    projection.fc2.bias.zero_()
 
 
 def collate(items: list[dict], quantize: bool) -> dict:

@@ -18,9 +18,11 @@ far more than this needs.
     accelerate launch examples/train_small_world_encoder.py --train_data data/train --eval_data data/validation \\
         --config examples/configs/small_world/image_encoder.yaml --output_dir outputs/image_encoder
 
-The folders are those of `small_world.py`. The encoder learns to tell from the features of every patch colour, shape, size and
-texture of the object that is nearest, where its centre is, the background, and the patch's own pixels at a quarter of their
-resolution. Killed and started again with the same arguments, it goes on from its last checkpoint.
+The folders are those of `small_world.py`. The encoder learns to tell from the features of every patch where the centre of the object that
+is nearest is, and the patch's own pixels at a quarter of their resolution; and from every second patch, like the black and the white squares
+of a chessboard, the object's colour and size and the background's colour, from the others shape, texture and pattern. A visual token holds
+no more than that: when every patch tells of everything, all tokens of an image say the same and leave the same out. Killed and started
+again with the same arguments, it goes on from its last checkpoint.
 """
 
 import json
@@ -46,6 +48,8 @@ USAGE = """from transformers_videolavit import VideoLaVITVisionModel
 
 encoder = VideoLaVITVisionModel.from_pretrained("{model}")"""
 ATTRIBUTES = BACKGROUND_ATTRIBUTES | OBJECT_ATTRIBUTES
+# What patches tell of whose row and column add up to an even number; the others tell of the rest.
+EVEN_ATTRIBUTES = ("colour", "size", "background_colour")
 METRICS = (*(f"{attribute}_accuracy" for attribute in ATTRIBUTES), "offset_error", "pixel_loss")
 
 
@@ -68,6 +72,13 @@ class DataArguments:
 @dataclass
 class ObjectiveArguments:
     pixel_weight: float = field(default=1.0, metadata={"help": "Weight of the squared error of the pixels."})
+    feature_noise: float = field(
+        default=0.7,
+        metadata={
+            "help": "Noise on the features, in units of their deviation, from which attributes must be told all the same: what "
+            "is hard to see would else take the room of what is easy, which a codebook then leaves out."
+        },
+    )
     offset_weight: float = field(default=0.5, metadata={"help": "Weight of the error of where an object is."})
     ema_decay: float = field(default=0.995, metadata={"help": "Decay of the moving average of the weights; 0: none."})
 
@@ -117,6 +128,8 @@ class ImageEncoderForTraining(TrainedParts):
         """What features of shape (..., hidden_size) tell: scores of an attribute's values, the offset and the pixels."""
         # Only the direction of features counts to the keyframe tokenizer.
         features = F.layer_norm(features, features.shape[-1:])
+        if self.training:
+            features = features + self.args.feature_noise * torch.randn_like(features)
         return {name: head(features).float() for name, head in self.heads.items()}
 
     def forward(self, pixel_values: torch.Tensor, **labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -132,9 +145,13 @@ class ImageEncoderForTraining(TrainedParts):
         config = self.vision_model.config
         features = self.vision_model(pixel_values).last_hidden_state[:, 1:]
         predicted = self.predict(features)
+        num_patches = config.image_size // config.patch_size
+        places = torch.arange(num_patches, device=features.device)
+        is_even = ((places[:, None] + places) % 2 == 0).flatten()
         losses, metrics = {}, {}
         for attribute in ATTRIBUTES:
-            scores, target = predicted[attribute].transpose(1, 2), labels[attribute]
+            tells = is_even if attribute in EVEN_ATTRIBUTES else ~is_even
+            scores, target = predicted[attribute][:, tells].transpose(1, 2), labels[attribute][:, tells]
             losses[attribute] = F.cross_entropy(scores, target)
             metrics[f"{attribute}_accuracy"] = (scores.argmax(dim=1) == target).float().mean()
         metrics["offset_error"] = F.l1_loss(predicted["offset"], labels["offset"])

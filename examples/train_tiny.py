@@ -39,10 +39,12 @@ CONFIGS = EXAMPLES / "configs" / "small_world"
 FRAME_SIZE = 192  # pixels: an object covers several macroblocks
 LANGUAGE_MODEL = {
     "hidden_size": 256,
-    "intermediate_size": 704,
+    "intermediate_size": 576,
     "num_hidden_layers": 6,
     "num_attention_heads": 4,
     "max_position_embeddings": 2048,
+    # All weights of a release together are to stay below 60 MB.
+    "tie_word_embeddings": True,
 }
 
 
@@ -120,6 +122,8 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             ],
             "eval_conversations": [conversations(validation, "video"), conversations(validation, "image")],
         }
+        if arguments.get("motion_tokens", True):
+            arguments["cache_dir"] = folder / "conversations"
         return Step("finetune_full", arguments, output, "finetune")
 
     def release(pretrained: str, instruct: str, output: str) -> Step:
@@ -174,6 +178,8 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             {
                 "phase": "quantizer",
                 "model_name_or_path": folder / "keyframe_selector",
+                # Features that move away from the codes leave most of them unused.
+                "learning_rates": {"^(merger|encoder_projection)": 5e-5},
                 "train_images": [train / "images"],
                 "eval_images": [validation / "images"],
             },

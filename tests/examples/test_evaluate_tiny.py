@@ -31,14 +31,12 @@ def checkpoint(tmp_path_factory):
     return folder / "videolavit-tiny"
 
 
-def test_a_release_is_in_half_precision_but_for_its_tokenizers(checkpoint):
+def test_a_release_is_in_half_precision_but_for_its_codebooks(checkpoint):
     with safe_open(checkpoint / "video-lavit" / "model.safetensors", framework="pt") as weights:
         dtypes = {name: weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
     single = {name for name, dtype in dtypes.items() if dtype == "F32"}
     # What decides on codes stays as it was trained.
-    assert any("quantizer.codebook" in name for name in single) and all(
-        "tokenizer" in name or "projector" in name for name in single
-    )
+    assert any("quantizer.codebook" in name for name in single) and all("quantizer" in name for name in single)
     assert {dtypes[name] for name in dtypes.keys() - single} <= {"F16", "BOOL"}
     model = VideoLaVITForCausalLM.from_pretrained(checkpoint / "video-lavit", dtype=torch.float32)
     assert model.config.num_clip_tokens == 391
@@ -46,6 +44,24 @@ def test_a_release_is_in_half_precision_but_for_its_tokenizers(checkpoint):
         checkpoint / "video-lavit-detokenizer" / "unet" / "diffusion_pytorch_model.safetensors", framework="pt"
     ) as weights:
         assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"F16"}  # noqa: SIM118
+
+
+def test_a_release_that_is_too_large_is_refused(tmp_path, capsys):
+    from release_tiny import main
+
+    write_small_checkpoint(tmp_path)
+    parts = (
+        "--pretrained",
+        tmp_path / "model",
+        "--instruct",
+        tmp_path / "model",
+        "--detokenizer",
+        tmp_path / "detokenizer",
+    )
+    with pytest.raises(SystemExit):
+        main([str(item) for item in (*parts, "--output_dir", tmp_path / "release", "--max_megabytes", 0.1)])
+    assert re.search(r"the weights take [0-9.]+ MB, more than `--max_megabytes` 0.1", capsys.readouterr().err)
+    assert not (tmp_path / "release").exists()
 
 
 def test_every_part_is_measured_once_and_written_into_the_card(checkpoint, tmp_path, capsys):

@@ -118,3 +118,38 @@ def test_an_unknown_phase_and_missing_data_are_refused():
         ModelArguments(phase="both")
     with pytest.raises(ValueError, match="train_images"):
         DataArguments()
+
+
+def test_the_projection_starts_from_principal_components(trained, media):
+    from train_keyframe_tokenizer import start_from_principal_components
+    from training.clips import ImageDataset, find_media
+
+    from transformers_videolavit import VideoLaVITImageProcessor
+
+    model = VideoLaVITKeyframeTokenizer.from_pretrained(trained / "features").eval()
+    dataset = ImageDataset(find_media([media[0]], "image"), VideoLaVITImageProcessor(size={"height": 56, "width": 56}))
+    before = model.encoder_projection.fc1.weight.clone()
+    start_from_principal_components(model, dataset, batch_size=5)
+    pixel_values = torch.stack([dataset[index]["pixel_values"] for index in range(len(dataset))])
+    with torch.no_grad():
+        features = model.select_and_merge(pixel_values).features
+        components = model.encoder_projection.fc1(features)[:, : SIZES["codebook_dim"]]
+        assert not torch.equal(model.encoder_projection.fc1.weight, before)
+        torch.testing.assert_close(model.encoder_projection(features), components.tanh())
+    # They have nothing to do with each other, the largest first, and are small enough for the tangent to be almost linear.
+    covariance = torch.cov(components.T)
+    deviations = covariance.diagonal().sqrt()
+    assert (covariance - covariance.diagonal().diag()).abs().max() < 1e-3 * covariance.diagonal().max()
+    assert torch.all(deviations.diff() <= 1e-6) and deviations.mean() == pytest.approx(0.4, rel=0.05)
+
+
+def test_a_new_codebook_is_trained_from_principal_components(trained, media, tmp_path):
+    from train_keyframe_tokenizer import main
+
+    settings = {"phase": "quantizer", "model_name_or_path": trained / "features", "max_steps": 1}
+    main(arguments(media, tmp_path / "new", projection_start="principal_components", **settings))
+    new = VideoLaVITKeyframeTokenizer.from_pretrained(tmp_path / "new")
+    old = VideoLaVITKeyframeTokenizer.from_pretrained(trained / "features")
+    assert not torch.allclose(new.encoder_projection.fc1.weight, old.encoder_projection.fc1.weight, atol=2e-3)
+    with pytest.raises(ValueError, match="must be random or principal_components"):
+        main(arguments(media, tmp_path / "wrong", projection_start="best"))

@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from training_runs import logged
 
-from transformers_videolavit import VideoLaVITVisionModel
+from transformers_videolavit import VideoLaVITVisionConfig, VideoLaVITVisionModel
 
 
 ENCODER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -58,6 +59,27 @@ def test_the_encoder_learns_and_is_saved_alone(data, tmp_path):
     assert logged(tmp_path, "background_colour_accuracy")[-1] > 0.8
     encoder = VideoLaVITVisionModel.from_pretrained(tmp_path)
     assert encoder.config.hidden_size == 32 and "eval_offset_error" in (tmp_path / "all_results.json").read_text()
+
+
+def test_neighbouring_patches_tell_of_different_attributes():
+    from train_small_world_encoder import ATTRIBUTES, ImageEncoderForTraining, ObjectiveArguments
+
+    torch.manual_seed(0)
+    encoder = VideoLaVITVisionModel(VideoLaVITVisionConfig(**ENCODER, image_size=32, patch_size=8, projection_dim=8))
+    model = ImageEncoderForTraining(encoder, 2, ObjectiveArguments()).eval()
+    pixel_values = torch.randn(2, 3, 32, 32)
+    labels = {name: torch.randint(len(values), (2, 16)) for name, values in ATTRIBUTES.items()}
+    labels["offset"] = torch.randn(2, 16, 2)
+    loss = model(pixel_values, **labels)["loss"]
+    # The first patch is an even one, the second an odd one.
+    for patch, name in ((0, "shape"), (1, "colour"), (0, "background_pattern"), (1, "background_colour")):
+        changed = {**labels, name: labels[name].clone()}
+        changed[name][:, patch] = (changed[name][:, patch] + 1) % 3
+        assert model(pixel_values, **changed)["loss"] == loss
+        changed[name][:, 1 - patch] = (changed[name][:, 1 - patch] + 1) % 3
+        assert model(pixel_values, **changed)["loss"] != loss
+    model.train()
+    assert model(pixel_values, **labels)["loss"] != model(pixel_values, **labels)["loss"]
 
 
 def test_images_that_are_not_square_are_refused(tmp_path):
