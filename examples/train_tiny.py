@@ -20,6 +20,7 @@ Trains a small Video-LaVIT from nothing, through all three stages, on the small 
 
 Each step is one of the programs beside this one, with the settings of `configs/small_world/`; its command is printed. A step that is
 done (`done/` has its name) is left out, one that was interrupted goes on from its last checkpoint. `times.json` has the seconds that each has taken.
+With `--jobs 2`, two steps run at a time where neither needs what the other makes, on half of the cores each; what they print is in `logs/`.
 """
 
 import argparse
@@ -28,8 +29,10 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import yaml
 
@@ -270,37 +273,87 @@ def command_of(step: Step, folder: Path, overrides: dict) -> list[str]:
     return command
 
 
-def run(steps: dict[str, Step], folder: Path, scale: dict) -> None:
+def requirements(steps: dict[str, Step], folder: Path) -> dict[str, set[str]]:
+    """For each step those whose output is among its arguments."""
+    texts = {name: json.dumps(step.arguments, default=str) for name, step in steps.items()}
+    return {
+        name: {
+            other
+            for other, made in steps.items()
+            # With what may follow a path, so that `data/train` is not found in `data/train_long`.
+            if other != name and any(f"{folder / made.output}{end}" in text for end in ('"', "/"))
+        }
+        for name, text in texts.items()
+    }
+
+
+def run(steps: dict[str, Step], folder: Path, scale: dict, num_jobs: int = 1) -> None:
     """
-    Runs steps that are not done yet, one after another.
+    Runs steps that are not done yet, one after another, or several at a time, each once all it needs is there.
+
+    Args:
+        steps (`dict[str, Step]`): The steps. What they need and is not among them is taken to be there.
+        folder (`Path`): Where everything is written.
+        scale (`dict`): See [`list_steps`].
+        num_jobs (`int`, defaults to 1): How many may run at a time.
 
     Raises:
-        subprocess.CalledProcessError: If one fails.
+        subprocess.CalledProcessError: If one fails; those that run are then waited for, and no other is started.
     """
-    for number, (name, step) in enumerate(steps.items(), start=1):
-        mark = folder / "done" / name
-        if mark.exists():
-            print(f"[{number}/{len(steps)}] {name}: done", flush=True)
-            continue
-        overrides = dict(scale.get("steps", {}).get(name, {}))
-        if step.config is not None:
-            overrides = {**scale.get("training", {}), **overrides}
-        command = command_of(step, folder, overrides)
-        print(f"[{number}/{len(steps)}] {name}: {' '.join(command[1:])}", flush=True)
-        start = time.monotonic()
+    numbers = {name: number for number, name in enumerate(steps, start=1)}
+    needed = requirements(steps, folder)
+    waiting = dict(steps)
+    running: dict[Future, str] = {}
+    with ThreadPoolExecutor(num_jobs) as executor:
+        while waiting or running:
+            for name in list(waiting):
+                if len(running) < num_jobs and not needed[name] & (waiting.keys() | set(running.values())):
+                    label = f"[{numbers[name]}/{len(steps)}] {name}"
+                    step = waiting.pop(name)
+                    running[executor.submit(run_step, label, name, step, folder, scale, num_jobs)] = name
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                running.pop(future)
+                future.result()
+
+
+def run_step(label: str, name: str, step: Step, folder: Path, scale: dict, num_jobs: int) -> None:
+    """Runs a step unless it is done, and notes its time and that it is."""
+    mark = folder / "done" / name
+    if mark.exists():
+        print(f"{label}: done", flush=True)
+        return
+    overrides = dict(scale.get("steps", {}).get(name, {}))
+    if step.config is not None:
+        overrides = {**scale.get("training", {}), **overrides}
+    command = command_of(step, folder, overrides)
+    print(f"{label}: {' '.join(command[1:])}", flush=True)
+    start = time.monotonic()
+    if num_jobs == 1:
         subprocess.run(command, check=True)
-        add_time(folder / "times.json", name, time.monotonic() - start)
-        mark.parent.mkdir(exist_ok=True)
-        mark.touch()
+    else:
+        log = folder / "logs" / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        threads = str(max(1, (os.cpu_count() or 1) // num_jobs))
+        with open(log, "a") as file:
+            environment = {"OMP_NUM_THREADS": threads, **os.environ}
+            subprocess.run(command, check=True, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        print(f"{label}: took {time.monotonic() - start:.0f} seconds", flush=True)
+    add_time(folder / "times.json", name, time.monotonic() - start)
+    mark.parent.mkdir(exist_ok=True)
+    mark.touch()
+
+
+_times_lock = Lock()
 
 
 def add_time(path: Path, name: str, seconds: float) -> None:
     """Adds to the seconds of a step, which may have been interrupted before."""
-    times = json.loads(path.read_text()) if path.exists() else {}
-    times[name] = round(times.get(name, 0.0) + seconds, 1)
-    temporary = path.with_name(f"{path.name}.incomplete")
-    temporary.write_text(json.dumps(times, indent=2) + "\n")
-    os.replace(temporary, path)
+    with _times_lock:
+        times = json.loads(path.read_text()) if path.exists() else {}
+        times[name] = round(times.get(name, 0.0) + seconds, 1)
+        temporary = path.with_name(f"{path.name}.incomplete")
+        temporary.write_text(json.dumps(times, indent=2) + "\n")
+        os.replace(temporary, path)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -311,11 +364,14 @@ def main(args: list[str] | None = None) -> None:
         "--scales", type=Path, default=CONFIGS / "scales.yaml", help="file of these settings (default: %(default)s)"
     )
     parser.add_argument("--steps", nargs="+", metavar="STEP", help="only these steps, in place of all")
+    parser.add_argument("--jobs", type=int, default=1, help="steps that may run at a time (default: %(default)s)")
     arguments = parser.parse_args(args)
     scales = yaml.safe_load(arguments.scales.read_text())
     if arguments.scale not in scales:
         parser.error(f"--scale must be one of {', '.join(scales)}, not {arguments.scale}")
     scale = scales[arguments.scale]
+    if arguments.jobs < 1:
+        parser.error(f"--jobs must be at least 1, not {arguments.jobs}")
     steps = list_steps(arguments.output_dir, scale)
     if unknown := sorted(set(arguments.steps or ()) - set(steps)):
         parser.error(f"unknown steps {', '.join(unknown)}; there are {', '.join(steps)}")
@@ -323,6 +379,7 @@ def main(args: list[str] | None = None) -> None:
         {name: step for name, step in steps.items() if arguments.steps is None or name in arguments.steps},
         arguments.output_dir,
         scale,
+        arguments.jobs,
     )
 
 

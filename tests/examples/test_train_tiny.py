@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,11 +75,56 @@ def test_steps_run_once_and_in_order_with_their_times(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == ["[1/2] data_train: done", "[2/2] data_validation: done"]
 
 
+def test_steps_know_what_they_need(tmp_path):
+    from train_tiny import list_steps, requirements
+
+    steps = list_steps(tmp_path, SCALES["gpu"])
+    needed = requirements(steps, tmp_path)
+    assert needed["data_train"] == set()
+    assert needed["motion_tokenizer"] == {"data_train", "data_validation"}
+    assert needed["keyframe_selector"] == {"keyframe_features", "data_train", "data_validation"}
+    assert needed["finetune"] == {"pretrain", "data_train", "data_train_single", "data_validation"}
+    assert needed["release_without_motion"] >= {"pretrain_without_motion", "video_detokenizer"}
+    # What a step needs comes before it: one after another, they all run.
+    names = list(steps)
+    assert all(names.index(other) < names.index(name) for name in names for other in needed[name])
+
+
+def test_steps_that_need_nothing_of_each_other_run_together(tmp_path, monkeypatch):
+    import train_tiny
+    from train_tiny import Step, run
+
+    code = "import pathlib, sys, time; folder = pathlib.Path(sys.argv[1]); folder.joinpath(sys.argv[2]).touch()"
+    waits = "\nwhile not folder.joinpath(sys.argv[3]).exists(): time.sleep(0.01)"
+    commands = {
+        # The first two end only if both run at the same time.
+        "left": [sys.executable, "-c", code + waits, tmp_path, "a", "b"],
+        "right": [sys.executable, "-c", code + waits, tmp_path, "b", "a"],
+        "both": [sys.executable, "-c", code, tmp_path, "c"],
+        "broken": [sys.executable, "-c", "print('the reason'); raise SystemExit(3)"],
+    }
+    monkeypatch.setattr(
+        train_tiny, "command_of", lambda step, folder, overrides: list(map(str, commands[step.program]))
+    )
+    steps = {name: Step(name, {}, f"out/{name}") for name in ("left", "right")}
+    steps["both"] = Step(
+        "both", {"inputs": [str(tmp_path / "out/left"), str(tmp_path / "out/right/file")]}, "out/both"
+    )
+    run(steps, tmp_path, {}, num_jobs=2)
+    assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["both", "left", "right"]
+    assert json.loads((tmp_path / "times.json").read_text()).keys() == steps.keys()
+    with pytest.raises(subprocess.CalledProcessError):
+        run({"broken": Step("broken", {}, "out/broken")}, tmp_path, {}, num_jobs=2)
+    assert (tmp_path / "logs" / "broken.log").read_text() == "the reason\n"
+    assert not (tmp_path / "done" / "broken").exists()
+
+
 def test_unknown_steps_and_scales_are_refused(tmp_path, capsys):
     from train_tiny import main
 
-    for arguments in (["--steps", "nothing"], ["--scale", "huge"]):
+    for arguments in (["--steps", "nothing"], ["--scale", "huge"], ["--jobs", "0"]):
         with pytest.raises(SystemExit):
             main(["--output_dir", str(tmp_path), *arguments])
     errors = capsys.readouterr().err
     assert "unknown steps nothing" in errors and "must be one of cpu, gpu" in errors
+    assert "--jobs must be at least 1, not 0" in errors
