@@ -172,15 +172,15 @@ def start_from_principal_components(
     deviation: float = 0.4,
 ) -> None:
     """
-    Starts the projection before the codebook from the principal components of merged features, each divided by the root of its
-    deviation: between what they are, of which the codebook would see the largest alone, and equal parts for all.
+    Starts the projection before the codebook from the principal components of merged features, each divided by its deviation: a
+    codebook would else see little but the largest.
 
     Args:
         model ([`VideoLaVITKeyframeTokenizer`]): The tokenizer, whose `encoder_projection` is changed.
         dataset (`torch.utils.data.Dataset`): Items with `pixel_values`.
         num_images (`int`, defaults to 2000): How many of them to measure, from all over the set.
         batch_size (`int`, defaults to 64): How many at a time.
-        deviation (`float`, defaults to 0.4): Mean deviation of what goes into the projection's hyperbolic tangent, which is almost
+        deviation (`float`, defaults to 0.4): Deviation of what goes into the projection's hyperbolic tangent, which is almost
             linear there.
     """
     model.eval()
@@ -196,8 +196,7 @@ def start_from_principal_components(
     variances = variances.clamp(min=1e-4 * float(variances[0]))
     projection = model.encoder_projection
     size = projection.fc2.out_features
-    scale = deviation / variances[:size].pow(0.25).mean()
-    weight = scale * variances.pow(-0.25)[:, None] * components.T
+    weight = deviation * variances.pow(-0.5)[:, None] * components.T
     projection.fc1.weight.copy_(weight)
     projection.fc1.bias.copy_(-weight @ mean)
     projection.fc2.weight.copy_(torch.eye(size, len(mean)))

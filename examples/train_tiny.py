@@ -181,8 +181,9 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             {
                 "phase": "quantizer",
                 "model_name_or_path": folder / "keyframe_selector",
-                # Features that move away from the codes leave most of them unused.
-                "learning_rates": {"^(merger|encoder_projection)": 5e-5},
+                # Only the codebook and the decoder learn: features that move away from the codes leave most of them unused, and what
+                # the codes leave out leaves the features.
+                "learning_rates": {"^(merger|encoder_projection)": 0.0},
                 "train_images": [train / "images"],
                 "eval_images": [validation / "images"],
             },
