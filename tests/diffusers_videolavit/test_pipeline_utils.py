@@ -63,7 +63,8 @@ def test_saved_pipeline_generates_the_same(saved, tmp_path):
     assert {name: type(component) for name, component in loaded.components.items()} == {
         name: type(component) for name, component in pipe.components.items()
     }
-    assert torch.equal(generate(loaded), frames)
+    # To rounding: where weights lie in memory decides on some processors which kernel computes.
+    torch.testing.assert_close(generate(loaded), frames, atol=1e-4, rtol=0)
     loaded.save_pretrained(tmp_path)
     index, saved_again = (json.loads((path / "model_index.json").read_text()) for path in (folder, tmp_path))
     assert saved_again.pop("_name_or_path") == str(folder)
@@ -75,7 +76,8 @@ def test_diffusion_pipeline_loads_it(saved):
     _, folder, frames = saved
     loaded = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
     assert type(loaded) is VideoLaVITDetokenizerPipeline
-    assert torch.equal(generate(loaded), frames)
+    # To rounding: where weights lie in memory decides on some processors which kernel computes.
+    torch.testing.assert_close(generate(loaded), frames, atol=1e-4, rtol=0)
     with pytest.raises(ValueError, match="trust_remote_code"):
         DiffusionPipeline.from_pretrained(folder)
 

@@ -259,7 +259,7 @@ def test_inversion_is_deterministic_and_a_batch_equals_its_members(pipe, codes, 
     inverted = pipe.invert(frames, codes, 64, 64, num_inference_steps=5)
     assert torch.equal(inverted, pipe.invert(frames, codes, 64, 64, num_inference_steps=5))
     single = pipe.invert(frames[1], codes[1], 64, 64, num_inference_steps=5)
-    torch.testing.assert_close(inverted[1:2], single, atol=1e-4, rtol=0)
+    torch.testing.assert_close(inverted[1:2], single, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("noise_constraint", ["ddim_inversion", "add_noise"])
