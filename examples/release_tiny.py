@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from training.trainer import save_at_once
-from transformers import AutoModelForCausalLM, AutoProcessor
+from transformers import AutoModelForCausalLM, AutoProcessor, ProcessorMixin
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline, VideoLaVITKeyframePipeline
 from transformers_videolavit import save_remote_code
@@ -43,10 +43,14 @@ def halve(model: nn.Module) -> nn.Module:
     return model
 
 
-def release_language_model(source: Path, target: Path) -> None:
-    """Saves a model and its processor in half precision."""
-    model = halve(AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32))
-    processor = AutoProcessor.from_pretrained(source)
+def load_language_model(source: Path) -> tuple[nn.Module, ProcessorMixin]:
+    """Loads a model in half precision, and its processor."""
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    return halve(model), AutoProcessor.from_pretrained(source)
+
+
+def save_language_model(model: nn.Module, processor: ProcessorMixin, target: Path) -> None:
+    """Saves a model and its processor, with their code."""
 
     def save(folder: Path) -> None:
         model.save_pretrained(folder)
@@ -56,8 +60,8 @@ def release_language_model(source: Path, target: Path) -> None:
     save_at_once(target, save)
 
 
-def release_detokenizer(source: Path, keyframe_source: Path | None, target: Path) -> None:
-    """Saves a pipeline in half precision, with the keyframe detokenizer that was trained beside it."""
+def load_detokenizer(source: Path, keyframe_source: Path | None) -> VideoLaVITDetokenizerPipeline:
+    """Loads a pipeline in half precision, with the keyframe detokenizer that was trained beside it."""
     pipe = VideoLaVITDetokenizerPipeline.from_pretrained(source, dtype=torch.float32)
     if keyframe_source is not None:
         keyframe = VideoLaVITKeyframePipeline.from_pretrained(keyframe_source, dtype=torch.float32)
@@ -67,10 +71,14 @@ def release_detokenizer(source: Path, keyframe_source: Path | None, target: Path
             keyframe_vae=keyframe.vae,
             keyframe_scheduler=keyframe.scheduler,
         )
-    for component in pipe.components.values():
-        if isinstance(component, nn.Module):
-            halve(component)
-    save_at_once(target, pipe.save_pretrained)
+    for model in models_of(pipe):
+        halve(model)
+    return pipe
+
+
+def models_of(pipe: VideoLaVITDetokenizerPipeline) -> list[nn.Module]:
+    """The components of a pipeline that have weights."""
+    return [component for component in pipe.components.values() if isinstance(component, nn.Module)]
 
 
 def main(args: list[str] | None = None) -> None:
@@ -85,17 +93,17 @@ def main(args: list[str] | None = None) -> None:
         "--max_megabytes", type=float, default=60, help="largest size of all weights together (default: %(default)s)"
     )
     arguments = parser.parse_args(args)
-    release_language_model(arguments.pretrained, arguments.output_dir / "video-lavit")
-    release_language_model(arguments.instruct, arguments.output_dir / "video-lavit-sft")
-    release_detokenizer(
-        arguments.detokenizer, arguments.keyframe_detokenizer, arguments.output_dir / "video-lavit-detokenizer"
-    )
+    pretrained, instruct = load_language_model(arguments.pretrained), load_language_model(arguments.instruct)
+    pipe = load_detokenizer(arguments.detokenizer, arguments.keyframe_detokenizer)
+    models = (pretrained[0], instruct[0], *models_of(pipe))
+    size = sum(weight.nbytes for model in models for weight in model.parameters()) / 1e6
+    if size > arguments.max_megabytes:
+        parser.error(f"the weights take {size:.1f} MB, more than `--max_megabytes` {arguments.max_megabytes:g}")
+    save_language_model(*pretrained, arguments.output_dir / "video-lavit")
+    save_language_model(*instruct, arguments.output_dir / "video-lavit-sft")
+    save_at_once(arguments.output_dir / "video-lavit-detokenizer", pipe.save_pretrained)
     if arguments.times is not None:
         shutil.copyfile(arguments.times, arguments.output_dir / "times.json")
-    size = sum(path.stat().st_size for path in arguments.output_dir.rglob("*.safetensors")) / 1e6
-    if size > arguments.max_megabytes:
-        shutil.rmtree(arguments.output_dir)
-        parser.error(f"the weights take {size:.1f} MB, more than `--max_megabytes` {arguments.max_megabytes:g}")
     print(f"{arguments.output_dir}: {size:.1f} MB of weights")
 
 

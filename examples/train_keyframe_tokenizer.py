@@ -66,6 +66,13 @@ class ModelArguments:
     config_overrides: dict | str | None = field(
         default=None, metadata={"help": "Sizes of a new tokenizer, as JSON; by default those of the released one."}
     )
+    train_merger: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether the phase `quantizer` trains the merger and the projection before the codebook, too, or only the codebook "
+            "and the decoder behind it."
+        },
+    )
     projection_start: str = field(
         default="random",
         metadata={
@@ -81,6 +88,8 @@ class ModelArguments:
             )
         if self.phase not in ("features", "quantizer"):
             raise ValueError(f"`phase` must be features or quantizer, not {self.phase!r}.")
+        if self.phase == "features" and not self.train_merger:
+            raise ValueError("`train_merger` must be true in the phase features, which is there to train it.")
         if isinstance(self.config_overrides, str):
             self.config_overrides = json.loads(self.config_overrides)
 
@@ -119,6 +128,9 @@ def build_model(model_args: ModelArguments) -> VideoLaVITKeyframeTokenizer:
     model.vision_model.requires_grad_(False)
     model.quantizer.requires_grad_(False)
     model.selector.requires_grad_(model_args.phase == "features")
+    if model_args.phase == "quantizer":
+        model.merger.requires_grad_(model_args.train_merger)
+        model.encoder_projection.requires_grad_(model_args.train_merger)
     return model
 
 
@@ -142,7 +154,8 @@ def main(args: list[str] | None = None):
     quantize = model_args.phase == "quantizer"
     train_dataset = build_dataset(data_args.train_images, data_args.train_videos)
     eval_dataset = build_dataset(data_args.eval_images, data_args.eval_videos)
-    if quantize and model_args.projection_start == "principal_components" and not model.quantizer.is_initialized:
+    is_new = checkpoint is None and not model.quantizer.is_initialized
+    if quantize and is_new and model_args.projection_start == "principal_components":
         start_from_principal_components(model.to(training_args.device), train_dataset)
     trainer = VideoLaVITTrainer(
         model=model,
@@ -172,8 +185,8 @@ def start_from_principal_components(
     deviation: float = 0.4,
 ) -> None:
     """
-    Starts the projection before the codebook from the principal components of merged features, each divided by its deviation: a
-    codebook would else see little but the largest.
+    Starts the projection before the codebook by whitening merged features: from their principal components, each divided by its
+    deviation. A codebook would else see little but the largest.
 
     Args:
         model ([`VideoLaVITKeyframeTokenizer`]): The tokenizer, whose `encoder_projection` is changed.

@@ -124,9 +124,8 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
                 conversations(train, "image"),
             ],
             "eval_conversations": [conversations(validation, "video"), conversations(validation, "image")],
+            "cache_dir": folder / "conversations",
         }
-        if arguments.get("motion_tokens", True):
-            arguments["cache_dir"] = folder / "conversations"
         return Step("finetune_full", arguments, output, "finetune")
 
     def release(pretrained: str, instruct: str, output: str) -> Step:
@@ -181,9 +180,8 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             {
                 "phase": "quantizer",
                 "model_name_or_path": folder / "keyframe_selector",
-                # Only the codebook and the decoder learn: features that move away from the codes leave most of them unused, and what
-                # the codes leave out leaves the features.
-                "learning_rates": {"^(merger|encoder_projection)": 0.0},
+                # Features that are trained with the codebook lose what the codes leave out.
+                "train_merger": False,
                 "train_images": [train / "images"],
                 "eval_images": [validation / "images"],
             },
@@ -337,8 +335,10 @@ def run_step(label: str, name: str, step: Step, folder: Path, scale: dict, num_j
         threads = str(max(1, (os.cpu_count() or 1) // num_jobs))
         with open(log, "a") as file:
             environment = {"OMP_NUM_THREADS": threads, **os.environ}
-            subprocess.run(command, check=True, stdout=file, stderr=subprocess.STDOUT, env=environment)
-        print(f"{label}: took {time.monotonic() - start:.0f} seconds", flush=True)
+            result = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        outcome = "took" if result.returncode == 0 else f"failed, as {log} tells, after"
+        print(f"{label}: {outcome} {time.monotonic() - start:.0f} seconds", flush=True)
+        result.check_returncode()
     add_time(folder / "times.json", name, time.monotonic() - start)
     mark.parent.mkdir(exist_ok=True)
     mark.touch()

@@ -1,6 +1,5 @@
 """What `checkpoints/` holds: the small world's trained tokenizers and autoencoders."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,29 +39,28 @@ def render(sample, num_frames=None):
     return render_scene(sample.scene, FRAME_SIZE, num_frames)
 
 
-def test_visual_tokens_tell_colours_and_are_fewer_than_patches(samples):
+def test_visual_tokens_tell_colours_and_are_fewer_than_patches():
+    from small_world.dataset import SmallWorldOptions, image_sample
+    from small_world.rendering import render_scene
     from small_world.scenes import COLOURS
 
     tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(FOLDER / "keyframe_tokenizer").float().eval()
     size = tokenizer.config.vision_config.image_size
     processor = VideoLaVITImageProcessor(size={"height": size, "width": size})
-
-    def encode(scenes):
-        from small_world.rendering import render_scene
-
-        images = [Image.fromarray(render_scene(scene, FRAME_SIZE, 1)[0]) for scene in scenes]
-        return tokenizer.encode(processor(images, return_tensors="pt")["pixel_values"])
-
-    def in_colour(scene, colour):
-        (described,) = scene.description.objects
-        return replace(scene, description=replace(scene.description, objects=(replace(described, colour=colour),)))
-
-    for sample in samples[:3]:
-        codes = encode([in_colour(sample.scene, colour) for colour in COLOURS])
-        assert all(4 <= len(each) <= 40 for each in codes)
-        # Few tokens are those of the same object in another colour.
-        shared = [np.isin(one.numpy(), other.numpy()).mean() for one in codes for other in codes if other is not one]
-        assert np.mean(shared) < 0.7
+    # Held-out combinations, of which a linear model learns from some what it tells of the others.
+    options = SmallWorldOptions(5, "test", (1, 1), 1, FRAME_SIZE)
+    samples = [image_sample(options, index) for index in range(300)]
+    images = [Image.fromarray(render_scene(sample.scene, FRAME_SIZE, 1)[0]) for sample in samples]
+    with torch.no_grad():
+        codes = tokenizer.encode(processor(images, return_tensors="pt")["pixel_values"])
+    assert all(4 <= len(each) <= 40 for each in codes)
+    vectors = torch.stack([tokenizer.quantizer.codebook[each].double().mean(dim=0) for each in codes])
+    vectors = torch.cat((vectors, torch.ones(len(vectors), 1, dtype=torch.double)), dim=1)
+    colours = torch.tensor([COLOURS.index(sample.description.objects[0].colour) for sample in samples])
+    wanted = torch.nn.functional.one_hot(colours).double()
+    weights = torch.linalg.lstsq(vectors[:200], wanted[:200]).solution
+    right = (vectors[200:] @ weights).argmax(dim=1) == colours[200:]
+    assert right.double().mean() > 0.9
 
 
 def test_motion_tokens_keep_where_objects_move(samples):
@@ -78,11 +76,10 @@ def test_motion_tokens_keep_where_objects_move(samples):
     restored = tokenizer.decode(codes).detach()
     cosines = []
     for sample, field in zip(samples, restored):
-        # The sources of motion vectors lie where things come from.
-        mean = -field.double().sum(dim=(1, 2, 3)).numpy()
+        mean = field.double().sum(dim=(1, 2, 3)).numpy()
         wanted = np.array(DIRECTIONS[sample.description.objects[0].motions[0].direction])
         cosines.append(mean @ wanted / np.linalg.norm(mean))
-    assert np.mean(np.abs(cosines)) > 0.9 and len({np.sign(cosine) for cosine in cosines}) == 1
+    assert np.min(cosines) > 0.9
 
 
 @pytest.mark.parametrize("name", ["keyframe_vae", "vae"])

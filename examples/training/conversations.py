@@ -179,7 +179,7 @@ class ConversationDataset(torch.utils.data.Dataset):
             self.cache_dir.mkdir(parents=True, exist_ok=True)
             parts = (processor.image_processor, processor.video_processor)
             settings = [*(part.to_json_string() for part in parts), processor.tokenizer.backend_tokenizer.to_str()]
-            self._settings = json.dumps([*settings, processor.chat_template, max_length, max_clips])
+            self._settings = json.dumps([*settings, processor.chat_template, max_length, max_clips, motion_tokens])
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -198,7 +198,7 @@ class ConversationDataset(torch.utils.data.Dataset):
 
     def _get_document(self, messages: list[dict]) -> Document:
         has_videos = any(block["type"] == "video" for message in messages for block in message["content"])
-        if self.cache_dir is None or not self.motion_tokens or not has_videos:
+        if self.cache_dir is None or not has_videos:
             return self._make_document(messages)
         key = hashlib.sha256((self._settings + json.dumps(messages, sort_keys=True)).encode()).hexdigest()
         path = self.cache_dir / f"{key}.safetensors"

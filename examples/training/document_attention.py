@@ -128,8 +128,9 @@ def document_attention_mask(
     batch_size: int, q_length: int, kv_length: int, attention_mask: torch.Tensor | None = None, **kwargs
 ) -> torch.Tensor | None:
     """
-    No mask for one sequence as a whole, which [`document_attention_forward`] cuts into documents, if it is packed, or gives to
-    `sdpa` as a causal one; else that of `sdpa`. A mask of all pairs of a long packed sequence takes longer than its attention.
+    No mask, which would have a place for each pair of tokens, for one sequence as a whole: [`document_attention_forward`] cuts it into
+    documents, if it is packed, or gives it to `sdpa` as a causal one. Else the mask of `sdpa`. For models whose attention is
+    causal and has no window.
     """
     if batch_size == 1 and q_length == kv_length and attention_mask is None:
         return None

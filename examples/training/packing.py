@@ -104,7 +104,6 @@ class DocumentBuilder:
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.config = config
-        self.image_size = config.vision_config.image_size
         self.max_length = max_length
         self.text_first_probability = text_first_probability
         self.prompt_dropout = prompt_dropout
@@ -187,17 +186,8 @@ class DocumentBuilder:
         placeholders = [config.image_token_id] * config.num_image_tokens
         document.extend([config.image_start_token_id, *placeholders, config.image_end_token_id], learn=False)
         document.num_dropped += len(placeholders) - num_kept
-        document.images.append(self._read_keyframe(keyframe))
-
-    def _read_keyframe(self, keyframe: bytes) -> torch.Tensor:
         image = Image.open(io.BytesIO(keyframe)).convert("RGB")
-        processor = self.image_processor
-        if image.size != (self.image_size, self.image_size):
-            return processor(image, return_tensors="pt")["pixel_values"][0]
-        # Most of the processor's time would go into what need not be done to an image of the encoder's size.
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        arguments = (processor.do_rescale, processor.rescale_factor, processor.do_normalize)
-        return processor.rescale_and_normalize(pixels, *arguments, processor.image_mean, processor.image_std)
+        document.images.append(self.image_processor(image, return_tensors="pt")["pixel_values"][0])
 
 
 class PackedDataset(torch.utils.data.Dataset):

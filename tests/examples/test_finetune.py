@@ -127,6 +127,11 @@ def test_documents_with_videos_are_made_once_and_kept(small, tmp_path, monkeypat
         for name, tensor in expected.videos[0].items():
             torch.testing.assert_close(document.videos[0][name], tensor, atol=2e-3, rtol=0)
     assert torch.equal(made.videos[0]["pixel_values_videos"], again.videos[0]["pixel_values_videos"])
+    # Without motion, keyframes are images, which are kept, too.
+    options = {"cache_dir": tmp_path / "cache", "motion_tokens": False}
+    (image,), (still,) = make_dataset(small, motion_tokens=False)[5], make_dataset(small, **options)[5]
+    assert still.input_ids == image.input_ids and not still.videos and len(still.images) == len(image.images) > 0
+    torch.testing.assert_close(torch.stack(still.images), torch.stack(image.images), atol=2e-3, rtol=0)
     # What is cached needs no video; another length is another document.
     monkeypatch.setattr(type(cached), "_make_document", None)
     assert cached[5][0].input_ids == expected.input_ids

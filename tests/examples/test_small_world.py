@@ -293,6 +293,12 @@ def test_frames_of_every_size_show_the_same_scene(scenes, rendering):
     assert large.min() > 0
 
 
+def test_noise_of_rows_and_columns_is_that_of_their_places(rendering):
+    noise = rendering._Noise(np.random.default_rng(0))
+    x, y = np.linspace(-70, 5, 33, dtype=np.float32)[None], np.linspace(-3, 90, 21, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(noise(x, y), noise(*np.broadcast_arrays(x, y)), atol=1e-5)
+
+
 @pytest.mark.parametrize("frame_size", [(46, 64), (64, 65)])
 def test_frame_sizes_that_cannot_be_written_are_refused(scenes, rendering, frame_size):
     with pytest.raises(ValueError, match="frame_size"):

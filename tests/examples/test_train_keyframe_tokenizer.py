@@ -151,3 +151,16 @@ def test_a_new_codebook_is_trained_from_principal_components(trained, media, tmp
     assert not torch.allclose(new.encoder_projection.fc1.weight, old.encoder_projection.fc1.weight, atol=2e-3)
     with pytest.raises(ValueError, match="must be random or principal_components"):
         main(arguments(media, tmp_path / "wrong", projection_start="best"))
+
+
+def test_the_codebook_is_trained_alone(trained, media, tmp_path):
+    from train_keyframe_tokenizer import main
+
+    settings = {"phase": "quantizer", "model_name_or_path": trained / "features", "train_merger": False}
+    main(arguments(media, tmp_path / "new", **settings))
+    new = VideoLaVITKeyframeTokenizer.from_pretrained(tmp_path / "new").state_dict()
+    old = VideoLaVITKeyframeTokenizer.from_pretrained(trained / "features").state_dict()
+    changed = {name.split(".")[0] for name, tensor in new.items() if not torch.equal(tensor, old[name])}
+    assert changed == {"quantizer", "decoder"}
+    with pytest.raises(ValueError, match="`train_merger` must be true"):
+        main(arguments(media, tmp_path / "wrong", train_merger=False))

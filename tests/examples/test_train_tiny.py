@@ -90,7 +90,7 @@ def test_steps_know_what_they_need(tmp_path):
     assert all(names.index(other) < names.index(name) for name in names for other in needed[name])
 
 
-def test_steps_that_need_nothing_of_each_other_run_together(tmp_path, monkeypatch):
+def test_steps_that_need_nothing_of_each_other_run_together(tmp_path, monkeypatch, capsys):
     import train_tiny
     from train_tiny import Step, run
 
@@ -113,9 +113,11 @@ def test_steps_that_need_nothing_of_each_other_run_together(tmp_path, monkeypatc
     run(steps, tmp_path, {}, num_jobs=2)
     assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["both", "left", "right"]
     assert json.loads((tmp_path / "times.json").read_text()).keys() == steps.keys()
+    capsys.readouterr()
     with pytest.raises(subprocess.CalledProcessError):
         run({"broken": Step("broken", {}, "out/broken")}, tmp_path, {}, num_jobs=2)
-    assert (tmp_path / "logs" / "broken.log").read_text() == "the reason\n"
+    log = tmp_path / "logs" / "broken.log"
+    assert log.read_text() == "the reason\n" and f"broken: failed, as {log} tells" in capsys.readouterr().out
     assert not (tmp_path / "done" / "broken").exists()
 
 

@@ -64,7 +64,7 @@ def test_webvid_as_published(tmp_path):
 def test_paths_are_relative_to_the_table_unless_a_folder_is_given(tmp_path):
     table = write_jsonl(tmp_path / "table.jsonl", [{"path": "a.mp4"}, {"path": "/b.mp4"}, {"path": "http://c/d.mp4"}])
     assert [item.media for item in items(table, "video")] == [str(tmp_path / "a.mp4"), "/b.mp4", "http://c/d.mp4"]
-    assert items(table, "video", media_root="/root")[0].media == "/root/a.mp4"
+    assert items(table, "video", media_root="/videos")[0].media == "/videos/a.mp4"
 
 
 def test_columns_can_be_named(tmp_path):
