@@ -178,7 +178,10 @@ class ConversationDataset(torch.utils.data.Dataset):
         if self.cache_dir is not None:
             self.cache_dir.mkdir(parents=True, exist_ok=True)
             parts = (processor.image_processor, processor.video_processor)
-            settings = [*(part.to_json_string() for part in parts), processor.tokenizer.backend_tokenizer.to_str()]
+            tokenizer = json.loads(processor.tokenizer.backend_tokenizer.to_str())
+            # What its last call was asked for, which is no property of a tokenizer.
+            tokenizer |= {"padding": None, "truncation": None}
+            settings = [*(part.to_json_string() for part in parts), tokenizer]
             self._settings = json.dumps([*settings, processor.chat_template, max_length, max_clips, motion_tokens])
 
     def __len__(self) -> int:

@@ -82,17 +82,17 @@ class SamplingArguments:
         if not self.do_sample:
             return scores.argmax(dim=-1)
         top_k = min(self.top_k, scores.shape[-1]) if self.top_k > 0 else scores.shape[-1]
-        scores, columns = (scores / self.temperature).topk(top_k, dim=-1)
-        probabilities = scores.softmax(dim=-1)
+        largest, columns = (scores / self.temperature).topk(top_k, dim=-1)
+        probabilities = largest.softmax(dim=-1)
         # Columns are sorted: a token stays while the mass before it is below `top_p`.
         mass_before = probabilities.cumsum(dim=-1) - probabilities
         probabilities = probabilities.masked_fill(mass_before >= self.top_p, 0.0)
+        # Drawn in the order of the vocabulary: that of the scores changes with their rounding, as from batch to batch.
+        probabilities = torch.zeros_like(scores).scatter(1, columns, probabilities)
         if isinstance(generator, list):
             rows = [torch.multinomial(row, 1, generator=source) for row, source in zip(probabilities, generator)]
-            choice = torch.stack(rows)
-        else:
-            choice = torch.multinomial(probabilities, 1, generator=generator)
-        return columns.gather(1, choice)[:, 0]
+            return torch.cat(rows)
+        return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
 
 class GuidedDecoder:
