@@ -77,6 +77,13 @@ class ModelArguments:
     token_decoder_config: dict | str | None = field(
         default=None, metadata={"help": "Sizes of a new token decoder, as JSON."}
     )
+    prediction_type: str = field(
+        default="epsilon",
+        metadata={
+            "help": "What a new U-Net predicts: `epsilon`, the noise, as published, or `v_prediction`, the velocity, which "
+            "learns in fewer steps what the tokens mean."
+        },
+    )
     train_token_decoder: bool = field(
         default=True, metadata={"help": "Whether the token decoder is trained with the U-Net."}
     )
@@ -88,6 +95,8 @@ class ModelArguments:
         sources = (self.pipeline_name_or_path, self.stable_diffusion_xl, self.vae)
         if sum(source is not None for source in sources) != 1:
             raise ValueError("Give one of `pipeline_name_or_path`, `stable_diffusion_xl` and `vae` to start from.")
+        if self.prediction_type not in ("epsilon", "v_prediction"):
+            raise ValueError(f"`prediction_type` must be epsilon or v_prediction, not {self.prediction_type!r}.")
 
 
 @dataclass
@@ -248,7 +257,7 @@ def build_pipeline(
     else:
         unet = UNet2DConditionModel(**(args.unet_config or {}))
         vae = AutoencoderKL.from_pretrained(args.vae)
-        scheduler = DDIMScheduler(**SCHEDULER)
+        scheduler = DDIMScheduler(**SCHEDULER, prediction_type=args.prediction_type)
     config = keyframe_tokenizer.config
     sizes = {
         "codebook_size": config.codebook_size,

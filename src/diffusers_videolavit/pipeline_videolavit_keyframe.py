@@ -176,9 +176,10 @@ class VideoLaVITKeyframePipeline(VideoLaVITPipelineMixin, UNetLoraLoaderMixin):
         if not 0 <= inversion_strength <= 1:
             raise ValueError(f"`inversion_strength` has to be from 0 to 1, but is {inversion_strength}.")
         prediction_type = self.scheduler.config.prediction_type
-        if noise_constraint == "ddim_inversion" and prediction_type != "epsilon":
+        if noise_constraint == "ddim_inversion" and prediction_type not in ("epsilon", "v_prediction"):
             raise ValueError(
-                f"DDIM inversion needs a scheduler of prediction type `epsilon`, but it is `{prediction_type}`."
+                "DDIM inversion needs a scheduler of prediction type `epsilon` or `v_prediction`, but it is "
+                f"`{prediction_type}`."
             )
 
     def check_inputs(
@@ -367,8 +368,10 @@ class VideoLaVITKeyframePipeline(VideoLaVITPipelineMixin, UNetLoraLoaderMixin):
                 next_latents = latents
                 # The formula takes the noise where the step begins; the way back predicts it where the step ends. Taking
                 # it there in a second pass makes the round trip of second order.
-                for level in (timestep, next_timestep):
+                for level, level_alpha in ((timestep, alpha), (next_timestep, next_alpha)):
                     noise = self.predict_noise(next_latents, level, prompt_embeds, pooled_prompt_embeds, time_ids)
+                    if self.scheduler.config.prediction_type == "v_prediction":
+                        noise = level_alpha.sqrt() * noise + (1 - level_alpha).sqrt() * next_latents
                     original = (latents - (1 - alpha).sqrt() * noise) / alpha.sqrt()
                     next_latents = next_alpha.sqrt() * original + (1 - next_alpha).sqrt() * noise
                 latents, alpha, timestep = next_latents, next_alpha, next_timestep

@@ -255,6 +255,22 @@ def test_inversion_and_denoising_return_the_frame(own_pipe, codes, frames, sched
     assert errors[0] > 1.5 * errors[1] > 2.25 * errors[2]
 
 
+def test_inversion_is_the_same_by_the_noise_and_by_the_velocity(own_pipe, codes, frames, monkeypatch):
+    own_pipe.scheduler.register_to_config(set_alpha_to_one=False)
+    expected = own_pipe.invert(frames, codes, 64, 64, num_inference_steps=5)
+    predict_noise = own_pipe.predict_noise
+
+    def predict_velocity(latents, timestep, *conditions):
+        # As v = √ᾱ ε − √(1 − ᾱ) x₀ and x = √ᾱ x₀ + √(1 − ᾱ) ε.
+        alpha = own_pipe.scheduler.alphas_cumprod[timestep.long()]
+        return (predict_noise(latents, timestep, *conditions) - (1 - alpha).sqrt() * latents) / alpha.sqrt()
+
+    monkeypatch.setattr(own_pipe, "predict_noise", predict_velocity)
+    own_pipe.scheduler.register_to_config(prediction_type="v_prediction")
+    inverted = own_pipe.invert(frames, codes, 64, 64, num_inference_steps=5)
+    torch.testing.assert_close(inverted, expected, atol=3e-4, rtol=0)
+
+
 def test_inversion_is_deterministic_and_a_batch_equals_its_members(pipe, own_pipe, codes, frames):
     inverted = pipe.invert(frames, codes, 64, 64, num_inference_steps=5)
     assert torch.equal(inverted, pipe.invert(frames, codes, 64, 64, num_inference_steps=5))
@@ -336,6 +352,6 @@ def test_bad_inputs_are_refused_before_anything_is_computed(pipe, codes, argumen
 def test_inversion_refuses_what_it_cannot_do(own_pipe, codes, frames):
     with pytest.raises(ValueError, match="codes of 1 images, but `image` 3"):
         own_pipe.invert(frames, codes[:1], 64, 64)
-    own_pipe.scheduler.register_to_config(prediction_type="v_prediction")
-    with pytest.raises(ValueError, match="prediction type `epsilon`, but it is `v_prediction`"):
+    own_pipe.scheduler.register_to_config(prediction_type="sample")
+    with pytest.raises(ValueError, match="prediction type `epsilon` or `v_prediction`, but it is `sample`"):
         own_pipe.invert(frames, codes, 64, 64)
