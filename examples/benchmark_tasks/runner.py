@@ -115,8 +115,7 @@ def answer_conversations(
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
-        padding=True,
-        processor_kwargs=processor_kwargs,
+        processor_kwargs={"padding": True, **processor_kwargs},
     ).to(model.device, model.dtype)
     ids = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
     return processor.post_process_image_text_to_text(ids[:, inputs["input_ids"].shape[1] :])

@@ -109,7 +109,7 @@ class GenerationCallback(TrainerCallback):
                 tokenize=True,
                 return_dict=True,
                 return_tensors="pt",
-                padding=True,
+                processor_kwargs={"padding": True},
             )
         else:
             inputs = self.processor(text=self.prompts, generation_mode=self.generation_mode, return_tensors="pt")

@@ -119,8 +119,8 @@ class VideoLaVIT(_VideoLaVITBase):
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-            padding=True,
-            processor_kwargs={"videos_kwargs": {"max_clips": self.max_clips}} if has_video else {},
+            processor_kwargs={"padding": True}
+            | ({"videos_kwargs": {"max_clips": self.max_clips}} if has_video else {}),
         ).to(self._device, self.model.dtype)
         sampling = {"do_sample": False}
         if settings.get("temperature"):
