@@ -80,8 +80,7 @@ class ModelArguments:
     prediction_type: str = field(
         default="epsilon",
         metadata={
-            "help": "What a new U-Net predicts: `epsilon`, the noise, as published, or `v_prediction`, the velocity, which "
-            "learns in fewer steps what the tokens mean."
+            "help": "What a new U-Net predicts: `epsilon`, the noise, as published, or `v_prediction`, the velocity."
         },
     )
     train_token_decoder: bool = field(

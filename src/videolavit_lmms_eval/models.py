@@ -113,14 +113,14 @@ class VideoLaVIT(_VideoLaVITBase):
             for message in messages
             for block in message["content"]
         )
+        videos_kwargs = {"videos_kwargs": {"max_clips": self.max_clips}} if has_video else {}
         inputs = self.processor.apply_chat_template(
             conversations,
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-            processor_kwargs={"padding": True}
-            | ({"videos_kwargs": {"max_clips": self.max_clips}} if has_video else {}),
+            processor_kwargs={"padding": True, **videos_kwargs},
         ).to(self._device, self.model.dtype)
         sampling = {"do_sample": False}
         if settings.get("temperature"):

@@ -50,6 +50,19 @@ def test_what_a_step_reads_is_made_before_it(tmp_path):
         made.add(step.output)
 
 
+def test_pretraining_mixes_all_sets_that_were_tokenized_and_the_videos_of_one_object_most(tmp_path):
+    from train_tiny import list_steps
+
+    steps = list_steps(tmp_path, SCALES["cpu"])
+    sets = [(Path(entry["path"]).parent.name, entry["kind"]) for entry in steps["tokens_train"].arguments["inputs"]]
+    # As `tokenize_dataset.py` names their shards.
+    shards = [str(tmp_path / f"tokens/train/input-{number}-*.parquet") for number in range(len(sets))]
+    for name in ("pretrain", "pretrain_without_motion"):
+        mixture = steps[name].arguments["mixture"]
+        assert [entry["path"] for entry in mixture] == shards
+        assert max(zip(mixture, sets), key=lambda pair: pair[0]["weight"])[1] == ("train_single", "video")
+
+
 def test_steps_run_once_and_in_order_with_their_times(tmp_path, capsys):
     from train_tiny import main
 

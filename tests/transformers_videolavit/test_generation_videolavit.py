@@ -7,6 +7,8 @@ from tiny_models import load_tiny_causal_lm
 from transformers import TextStreamer
 from transformers.generation.streamers import BaseStreamer
 
+from transformers_videolavit.generation_videolavit import SamplingArguments
+
 
 NUM_MOTION_TOKENS = 135
 
@@ -175,6 +177,23 @@ def test_generators_make_sampling_reproducible(language_model, prompts):
         input_ids[:1], generator=[torch.Generator().manual_seed(1)], **{**arguments, "attention_mask": None}
     )
     assert torch.equal(batch[:1], alone)
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_k": 50}, {"top_p": 0.9}])
+def test_rounding_of_scores_does_not_change_what_a_seed_draws(settings):
+    generator = torch.Generator().manual_seed(0)
+    # Pairs that are nearly the same: rounding changes their order.
+    scores = torch.rand(64, 128, generator=generator).repeat_interleave(2, dim=1)
+    rounded = [scores + 1e-6 * torch.rand(scores.shape, generator=generator) for _ in range(2)]
+    assert not torch.equal(*(each.argsort(dim=1) for each in rounded))
+    arguments = SamplingArguments(do_sample=True, guidance_scale=1.0, **settings)
+    for make in (
+        lambda: torch.Generator().manual_seed(1),
+        lambda: [torch.Generator().manual_seed(i) for i in range(64)],
+    ):
+        first, second = (arguments.choose(each, make()) for each in rounded)
+        # At the border of `top_k` and `top_p` one of a pair takes the other's place.
+        assert (first == second).float().mean() > 0.95
 
 
 def test_text_generator_leaves_the_global_one_alone(model):
