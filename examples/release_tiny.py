@@ -27,10 +27,11 @@ from pathlib import Path
 import torch
 from torch import nn
 from training.trainer import save_at_once
-from transformers import AutoModelForCausalLM, AutoProcessor, ProcessorMixin
+from transformers import AutoModelForCausalLM, AutoProcessor, GenerationConfig, ProcessorMixin
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline, VideoLaVITKeyframePipeline
 from transformers_videolavit import save_remote_code
+from transformers_videolavit.generation_videolavit import PUBLISHED_GENERATION
 from transformers_videolavit.vector_quantization import VectorQuantizer
 
 
@@ -87,6 +88,8 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--instruct", type=Path, required=True, help="folder of the instruction-tuned language model")
     parser.add_argument("--detokenizer", type=Path, required=True, help="folder of the detokenizer pipeline")
     parser.add_argument("--keyframe_detokenizer", type=Path, help="folder of the keyframe pipeline, if it is another")
+    for name in PUBLISHED_GENERATION:
+        parser.add_argument(f"--{name}", type=type(PUBLISHED_GENERATION[name]), help="what `generate` is to use")
     parser.add_argument("--times", type=Path, help="JSON file of the steps' seconds, to go with the model")
     parser.add_argument("--output_dir", type=Path, required=True, help="where to write the three repositories")
     parser.add_argument(
@@ -96,6 +99,11 @@ def main(args: list[str] | None = None) -> None:
     pretrained, instruct = load_language_model(arguments.pretrained), load_language_model(arguments.instruct)
     pipe = load_detokenizer(arguments.detokenizer, arguments.keyframe_detokenizer)
     models = (pretrained[0], instruct[0], *models_of(pipe))
+    given = {name: getattr(arguments, name) for name in PUBLISHED_GENERATION if getattr(arguments, name) is not None}
+    for model in models[:2]:
+        # One that counts as derived from the model's configuration would lose what transformers does not know.
+        source = {**model.generation_config.to_dict(), "_from_model_config": False, **given}
+        model.generation_config = GenerationConfig.from_dict(source)
     size = sum(weight.nbytes for model in models for weight in model.parameters()) / 1e6
     if size > arguments.max_megabytes:
         parser.error(f"the weights take {size:.1f} MB, more than `--max_megabytes` {arguments.max_megabytes:g}")

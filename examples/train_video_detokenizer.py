@@ -310,7 +310,9 @@ def build_pipeline(args: ModelArguments) -> VideoLaVITDetokenizerPipeline:
         encoder_config = {"cross_attention_dim": unet.config.cross_attention_dim, **(args.motion_encoder_config or {})}
         pipe = VideoLaVITDetokenizerPipeline(vae, unet, scheduler, MotionConditionEncoder(**encoder_config))
     if args.motion_tokenizer is not None:
-        pipe.register_modules(motion_tokenizer=VideoLaVITMotionTokenizer.from_pretrained(args.motion_tokenizer))
+        pipe.register_modules(
+            motion_tokenizer=VideoLaVITMotionTokenizer.from_pretrained(args.motion_tokenizer, dtype=torch.float32)
+        )
     if args.keyframe_pipeline is not None:
         keyframe = VideoLaVITKeyframePipeline.from_pretrained(args.keyframe_pipeline)
         pipe.register_modules(

@@ -25,6 +25,8 @@ from transformers.generation.streamers import BaseStreamer
 
 
 GENERATION_MODES = ("text", "image", "video")
+# What the generation of images and videos reads of a generation config beside transformers' own parameters, as published.
+PUBLISHED_GENERATION = {"visual_guidance_scale": 4.0, "motion_guidance_scale": 7.0, "min_visual_tokens": 20}
 _PACKED_ARGUMENTS = (
     "attention_mask",
     "position_ids",
@@ -258,10 +260,18 @@ class AllowedTokens:
         return scores
 
 
+def _get_own_parameters(config: GenerationConfig | dict) -> dict[str, float]:
+    given = config if isinstance(config, dict) else config.to_dict()
+    return {name: given[name] for name in PUBLISHED_GENERATION if given.get(name) is not None}
+
+
 class VideoLaVITGenerationMixin:
     """
     `generate` for text, images and videos. Text runs through transformers' `GenerationMixin.generate`; images and videos
     are decoded under the grammar of the vocabulary.
+
+    A checkpoint's `generation_config` may have `visual_guidance_scale`, `motion_guidance_scale` and `min_visual_tokens`: they
+    hold where `generate` is not told otherwise, and do not touch text.
     """
 
     @torch.no_grad()
@@ -275,7 +285,7 @@ class VideoLaVITGenerationMixin:
         num_clips: int | torch.LongTensor | None = None,
         num_generated_clips: int | None = None,
         guidance_scale: float | None = None,
-        motion_guidance_scale: float = 7.0,
+        motion_guidance_scale: float | None = None,
         motion_do_sample: bool = False,
         visual_codes: list[torch.LongTensor] | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
@@ -295,18 +305,20 @@ class VideoLaVITGenerationMixin:
             num_clips (`int` or `torch.LongTensor`, *optional*): An `int` is the number of clips to generate, 1 by default.
                 A tensor is the processor's output: the clips of each video in the prompt.
             num_generated_clips (`int`, *optional*): The number of clips to generate where `num_clips` describes the prompt.
-            guidance_scale (`float`, *optional*): Classifier-free guidance. 4.0 by default for visual tokens; off for text.
-            motion_guidance_scale (`float`, defaults to 7.0): Classifier-free guidance of motion tokens.
+            guidance_scale (`float`, *optional*): Classifier-free guidance. For visual tokens the generation config's
+                `visual_guidance_scale`, 4.0 without; off for text.
+            motion_guidance_scale (`float`, *optional*): Classifier-free guidance of motion tokens; the generation config's
+                `motion_guidance_scale`, 7.0 without.
             motion_do_sample (`bool`, defaults to `False`): Whether motion tokens are sampled.
             visual_codes (`list[torch.LongTensor]`, *optional*): For `"video"`, the visual codes of each sequence's first
                 keyframe, of which only the motion is generated.
             generator (`torch.Generator` or `list[torch.Generator]`, *optional*): Makes sampling reproducible. A list has
                 one generator for each returned sequence (images and videos only).
             kwargs: The processor's outputs and generation parameters. For images and videos: `do_sample` (`True` by
-                default), `temperature` (1.0), `top_k` (50) and `top_p` (1.0) for visual tokens, `min_new_tokens` (20) and
-                `max_new_tokens` (the grammar's 256) which bound the visual tokens of one image, `num_visual_codes` and
-                `num_motion_codes` (the vocabulary's 16384 and 1024) for decoders with smaller codebooks,
-                `num_return_sequences`, `cache_implementation` and `streamer`.
+                default), `temperature` (1.0), `top_k` (50) and `top_p` (1.0) for visual tokens, `min_new_tokens` (the
+                generation config's `min_visual_tokens`, 20 without) and `max_new_tokens` (the grammar's 256) which bound
+                the visual tokens of one image, `num_visual_codes` and `num_motion_codes` (the vocabulary's 16384 and 1024)
+                for decoders with smaller codebooks, `num_return_sequences`, `cache_implementation` and `streamer`.
 
         Returns:
             `torch.LongTensor` of shape `(batch_size · num_return_sequences, total_length)`: The prompt as given, followed
@@ -348,7 +360,7 @@ class VideoLaVITGenerationMixin:
             with_motion=generation_mode == "video",
             num_generated_clips=num_generated_clips,
             num_clips=prompt_num_clips,
-            guidance_scale=4.0 if guidance_scale is None else guidance_scale,
+            guidance_scale=guidance_scale,
             motion_guidance_scale=motion_guidance_scale,
             motion_do_sample=motion_do_sample,
             visual_codes=visual_codes,
@@ -454,9 +466,17 @@ class VideoLaVITGenerationMixin:
             value = given.get(name) if value is None else value
             return default if value is None else value
 
+        # Under names that generation of text does not read: a checkpoint has one generation config for both.
+        own = {**PUBLISHED_GENERATION, **_get_own_parameters(self.generation_config), **_get_own_parameters(given)}
         limit = self.config.max_visual_tokens
         max_visual_tokens = min(first_given("max_new_tokens", max_new_tokens, limit), limit)
-        min_visual_tokens = max(first_given("min_new_tokens", min_new_tokens, min(20, max_visual_tokens)), 1)
+        min_visual_tokens = first_given(
+            "min_new_tokens", min_new_tokens, min(own["min_visual_tokens"], max_visual_tokens)
+        )
+        min_visual_tokens = max(min_visual_tokens, 1)
+        guidance_scale = own["visual_guidance_scale"] if guidance_scale is None else guidance_scale
+        if motion_guidance_scale is None:
+            motion_guidance_scale = own["motion_guidance_scale"]
         num_return_sequences = first_given("num_return_sequences", num_return_sequences, 1)
         if not min_visual_tokens <= max_visual_tokens:
             raise ValueError(

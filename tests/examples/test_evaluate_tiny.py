@@ -25,6 +25,7 @@ def checkpoint(tmp_path_factory):
     write_small_checkpoint(folder)
     (folder / "times.json").write_text('{"pretrain": 12.5}')
     parts = ("--pretrained", folder / "model", "--instruct", folder / "model", "--detokenizer", folder / "detokenizer")
+    parts += ("--visual_guidance_scale", 1.5, "--min_visual_tokens", 2)
     main(
         [str(item) for item in (*parts, "--times", folder / "times.json", "--output_dir", folder / "videolavit-tiny")]
     )
@@ -40,6 +41,7 @@ def test_a_release_is_in_half_precision_but_for_its_codebooks(checkpoint):
     assert {dtypes[name] for name in dtypes.keys() - single} <= {"F16", "BOOL"}
     model = VideoLaVITForCausalLM.from_pretrained(checkpoint / "video-lavit", dtype=torch.float32)
     assert model.config.num_clip_tokens == 391
+    assert model.generation_config.visual_guidance_scale == 1.5 and model.generation_config.min_visual_tokens == 2
     with safe_open(
         checkpoint / "video-lavit-detokenizer" / "unet" / "diffusion_pytorch_model.safetensors", framework="pt"
     ) as weights:

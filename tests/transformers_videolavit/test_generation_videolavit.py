@@ -4,7 +4,7 @@ import pytest
 import torch
 from multimodal_inputs import IMAGE_END, IMAGE_START, MOTION_END, MOTION_START, pad_batch
 from tiny_models import load_tiny_causal_lm
-from transformers import TextStreamer
+from transformers import GenerationConfig, TextStreamer
 from transformers.generation.streamers import BaseStreamer
 
 from transformers_videolavit.generation_videolavit import SamplingArguments
@@ -205,6 +205,28 @@ def test_text_generator_leaves_the_global_one_alone(model):
     ]
     assert torch.equal(outputs[0], outputs[1]) and not torch.equal(outputs[0], outputs[2])
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_checkpoint_carries_its_guidance_and_least_number_of_visual_tokens(language_model, tmp_path):
+    prompt = torch.tensor([[11, 12, 13]])
+    own = {"visual_guidance_scale": 1.5, "motion_guidance_scale": 2.5, "min_visual_tokens": 3}
+    limit = {"max_new_tokens": 6, "do_sample": False}
+    text = language_model.generate(prompt, **limit)
+    published = language_model.generate(prompt, generation_mode="video", **limit)
+    arguments = {"guidance_scale": 1.5, "motion_guidance_scale": 2.5, "min_new_tokens": 3, **limit}
+    asked = language_model.generate(prompt, generation_mode="video", **arguments)
+    assert not torch.equal(asked, published)
+    language_model.save_pretrained(tmp_path)
+    GenerationConfig.from_pretrained(tmp_path, _from_model_config=False, **own).save_pretrained(tmp_path)
+    loaded = type(language_model).from_pretrained(tmp_path)
+    assert torch.equal(loaded.generate(prompt, generation_mode="video", **limit), asked)
+    assert torch.equal(loaded.generate(prompt, **limit), text)
+    # What is asked for wins over it, by name or in a generation config.
+    published_arguments = {"guidance_scale": 4.0, "motion_guidance_scale": 7.0, "min_new_tokens": 20}
+    video = loaded.generate(prompt, generation_mode="video", **{**limit, **published_arguments, "min_new_tokens": 6})
+    assert torch.equal(video, published)
+    config = GenerationConfig(visual_guidance_scale=4.0, motion_guidance_scale=7.0, min_visual_tokens=20)
+    assert torch.equal(loaded.generate(prompt, config, generation_mode="video", **limit), published)
 
 
 def test_static_cache_equals_dynamic(language_model, prompts):
