@@ -115,8 +115,18 @@ class ObjectiveArguments:
     condition_dropout: float = field(
         default=0.1, metadata={"help": "How often the tokens are left out, for guidance: zeros take their place."}
     )
+    timestep_bias_portion: float = field(
+        default=0.0, metadata={"help": "Share of the timesteps, those with most noise, that is drawn more often."}
+    )
+    timestep_bias_multiplier: float = field(default=1.0, metadata={"help": "How much more often it is drawn."})
     ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the moving average of the weights; 0: none."})
     sample_steps: int = field(default=10, metadata={"help": "Denoising steps of the pictures in evaluation."})
+
+    def __post_init__(self):
+        if not 0 <= self.timestep_bias_portion <= 1:
+            raise ValueError(f"`timestep_bias_portion` is from 0 to 1, but it is {self.timestep_bias_portion}.")
+        if not self.timestep_bias_multiplier > 0:
+            raise ValueError(f"`timestep_bias_multiplier` is positive, but it is {self.timestep_bias_multiplier}.")
 
 
 ARGUMENTS = (ModelArguments, DataArguments, ObjectiveArguments, VideoLaVITTrainingArguments)
@@ -129,14 +139,14 @@ class KeyframeDetokenizerForTraining(TrainedParts):
     Args:
         pipe ([`VideoLaVITKeyframePipeline`]): Holds the models.
         keyframe_tokenizer ([`VideoLaVITKeyframeTokenizer`]): Makes the tokens.
-        condition_dropout (`float`): How often the tokens are left out.
+        args ([`ObjectiveArguments`]): The objective's settings.
     """
 
     def __init__(
         self,
         pipe: VideoLaVITKeyframePipeline,
         keyframe_tokenizer: VideoLaVITKeyframeTokenizer,
-        condition_dropout: float,
+        args: ObjectiveArguments,
     ):
         super().__init__(
             {"unet": pipe.unet, "token_decoder": pipe.token_decoder},
@@ -144,7 +154,11 @@ class KeyframeDetokenizerForTraining(TrainedParts):
         )
         self.scheduler = DDPMScheduler.from_config(pipe.scheduler.config)
         self.vae_scale_factor = pipe.vae_scale_factor
-        self.condition_dropout = condition_dropout
+        self.condition_dropout = args.condition_dropout
+        num_timesteps = self.scheduler.config.num_train_timesteps
+        weights = torch.ones(num_timesteps)
+        weights[num_timesteps - round(args.timestep_bias_portion * num_timesteps) :] *= args.timestep_bias_multiplier
+        self.register_buffer("timestep_weights", weights, persistent=False)
 
     def forward(
         self,
@@ -186,7 +200,7 @@ class KeyframeDetokenizerForTraining(TrainedParts):
 
         # The same noise whatever the latents' layout in memory.
         noise = torch.randn_like(latents, memory_format=torch.contiguous_format)
-        timesteps = torch.randint(self.scheduler.config.num_train_timesteps, (len(latents),), device=latents.device)
+        timesteps = torch.multinomial(self.timestep_weights, len(latents), replacement=True)
         prediction = self.unet(
             self.scheduler.add_noise(latents, noise, timesteps),
             timesteps,
@@ -276,7 +290,7 @@ def main(args: list[str] | None = None):
 
     keyframe_tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(model_args.keyframe_tokenizer)
     pipe = build_pipeline(model_args, keyframe_tokenizer)
-    model = KeyframeDetokenizerForTraining(pipe, keyframe_tokenizer, objective_args.condition_dropout)
+    model = KeyframeDetokenizerForTraining(pipe, keyframe_tokenizer, objective_args)
     model.token_decoder.requires_grad_(model_args.train_token_decoder)
     image_size = keyframe_tokenizer.config.vision_config.image_size
     image_processor = VideoLaVITImageProcessor(size={"height": image_size, "width": image_size})

@@ -43,7 +43,7 @@ FRAME_SIZE = 192  # pixels: an object covers several macroblocks
 LANGUAGE_MODEL = {
     "hidden_size": 256,
     "intermediate_size": 576,
-    "num_hidden_layers": 6,
+    "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "max_position_embeddings": 2048,
     # All weights of a release together are to stay below 60 MB.

@@ -104,7 +104,12 @@ def test_a_killed_run_resumes_to_exactly_the_same_losses_and_averages(parts, tmp
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_the_loss_is_that_of_the_noise_or_of_the_velocity(parts, prediction_type):
-    from train_keyframe_detokenizer import KeyframeDetokenizerForTraining, ModelArguments, build_pipeline
+    from train_keyframe_detokenizer import (
+        KeyframeDetokenizerForTraining,
+        ModelArguments,
+        ObjectiveArguments,
+        build_pipeline,
+    )
 
     tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(parts / "tokenizer")
     args = ModelArguments(
@@ -116,7 +121,7 @@ def test_the_loss_is_that_of_the_noise_or_of_the_velocity(parts, prediction_type
     )
     pipe = build_pipeline(args, tokenizer)
     assert pipe.scheduler.config.prediction_type == prediction_type
-    model = KeyframeDetokenizerForTraining(pipe, tokenizer, condition_dropout=0.0)
+    model = KeyframeDetokenizerForTraining(pipe, tokenizer, ObjectiveArguments(condition_dropout=0.0))
     seen = {}
 
     def record(module, args, kwargs, output):
@@ -166,24 +171,62 @@ def test_gradients_reach_the_u_net_and_the_decoder_if_it_is_to_be_trained(parts,
 
 
 def test_without_its_tokens_the_condition_is_zero(parts):
-    from train_keyframe_detokenizer import KeyframeDetokenizerForTraining, ModelArguments, build_pipeline
+    from train_keyframe_detokenizer import (
+        KeyframeDetokenizerForTraining,
+        ModelArguments,
+        ObjectiveArguments,
+        build_pipeline,
+    )
 
     tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(parts / "tokenizer")
     args = ModelArguments(
         keyframe_tokenizer="", vae=str(parts / "vae"), unet_config=UNET, token_decoder_config=DECODER
     )
     pipe = build_pipeline(args, tokenizer)
-    model = KeyframeDetokenizerForTraining(pipe, tokenizer, condition_dropout=1.0)
+    model = KeyframeDetokenizerForTraining(pipe, tokenizer, ObjectiveArguments(condition_dropout=1.0))
     seen = {}
     pipe.unet.register_forward_pre_hook(lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True)
     model(torch.tensor([[16, 16]]), torch.zeros(1, 3, 16, 16), torch.randn(1, 3, 56, 56))
     assert not seen["encoder_hidden_states"].any() and not seen["added_cond_kwargs"]["text_embeds"].any()
 
 
+def test_timesteps_with_most_noise_are_drawn_more_often(parts):
+    from train_keyframe_detokenizer import (
+        KeyframeDetokenizerForTraining,
+        ModelArguments,
+        ObjectiveArguments,
+        build_pipeline,
+    )
+
+    tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(parts / "tokenizer")
+    model_args = ModelArguments(
+        keyframe_tokenizer="", vae=str(parts / "vae"), unet_config=UNET, token_decoder_config=DECODER
+    )
+    pipe = build_pipeline(model_args, tokenizer)
+    args = ObjectiveArguments(timestep_bias_portion=0.25, timestep_bias_multiplier=9.0)
+    model = KeyframeDetokenizerForTraining(pipe, tokenizer, args)
+    seen = []
+    pipe.unet.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1]))
+    codes = torch.zeros(512, 16, dtype=torch.long)
+    latents = torch.zeros(512, 4, 2, 2)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        model(torch.full((512, 2), 16), latent_mean=latents, latent_std=latents, codes=codes)
+    (timesteps,) = seen
+    # A quarter that is drawn nine times as often is three quarters of all.
+    assert abs((timesteps >= 750).float().mean() - 0.75) < 0.05 and timesteps.min() < 100
+    assert "timestep_weights" not in model.state_dict()
+    with pytest.raises(ValueError, match="`timestep_bias_portion` is from 0 to 1, but it is 1.5"):
+        ObjectiveArguments(timestep_bias_portion=1.5)
+    with pytest.raises(ValueError, match="`timestep_bias_multiplier` is positive, but it is 0"):
+        ObjectiveArguments(timestep_bias_multiplier=0.0)
+
+
 def test_what_a_cache_keeps_of_an_image_gives_the_same_loss(parts):
     from train_keyframe_detokenizer import (
         KeyframeDetokenizerForTraining,
         ModelArguments,
+        ObjectiveArguments,
         build_pipeline,
         collate,
         encode_image,
@@ -194,7 +237,7 @@ def test_what_a_cache_keeps_of_an_image_gives_the_same_loss(parts):
         keyframe_tokenizer="", vae=str(parts / "vae"), unet_config=UNET, token_decoder_config=DECODER
     )
     pipe = build_pipeline(args, tokenizer)
-    model = KeyframeDetokenizerForTraining(pipe, tokenizer, condition_dropout=0.0)
+    model = KeyframeDetokenizerForTraining(pipe, tokenizer, ObjectiveArguments(condition_dropout=0.0))
     generator = torch.Generator().manual_seed(0)
     items = [
         {
