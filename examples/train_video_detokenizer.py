@@ -143,7 +143,18 @@ class ObjectiveArguments:
     keyframe_noise_mean: float = field(default=-3.0, metadata={"help": "Mean of log noise on the keyframe."})
     keyframe_noise_std: float = field(default=0.5, metadata={"help": "Its standard deviation."})
     ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the moving average of the weights; 0: none."})
+    num_frames: int | None = field(
+        default=None,
+        metadata={
+            "help": "Only so many frames of each clip, from its first on: copying and moving are learned at less cost, for "
+            "training on whole clips to go on from."
+        },
+    )
     sample_steps: int = field(default=10, metadata={"help": "Denoising steps of the pictures in evaluation."})
+
+    def __post_init__(self):
+        if self.num_frames is not None and self.num_frames < 1:
+            raise ValueError(f"`num_frames` is at least 1, but it is {self.num_frames}.")
 
 
 ARGUMENTS = (ModelArguments, DataArguments, ObjectiveArguments, VideoLaVITTrainingArguments)
@@ -189,11 +200,13 @@ class VideoDetokenizerForTraining(TrainedParts):
             `dict[str, torch.Tensor]`: The `loss`.
         """
         args, vae, device = self.args, self.helper("vae"), motion_vectors.device
-        batch_size = len(motion_vectors)
+        batch_size, num_frames = len(motion_vectors), args.num_frames
         if frames is not None:
+            frames = frames[:, :num_frames]
             latents = encode_images(vae, frames.flatten(0, 1)).unflatten(0, (batch_size, -1))
             keyframe = frames[:, 0]
         else:
+            latent_mean, latent_std = latent_mean[:, :num_frames], latent_std[:, :num_frames]
             latents = latent_mean + latent_std * torch.randn_like(latent_mean)
             keyframe = keyframe / 127.5 - 1
         latents = latents * vae.config.scaling_factor
@@ -203,7 +216,8 @@ class VideoDetokenizerForTraining(TrainedParts):
         keyframe = keyframe + expand_as(keyframe_noise, keyframe) * torch.randn_like(keyframe)
         # Not multiplied by the scale, as in inference.
         keyframe_latents = encode_images(vae, keyframe, sample=False)
-        motion = self.prepare_motion(motion_vectors, height, width)
+        # The tokenizer takes whole clips.
+        motion = self.prepare_motion(motion_vectors, height, width)[:, :, :num_frames]
         keep = (torch.rand(batch_size, device=device) >= args.condition_dropout).float()
 
         sigmas = sample_sigmas(batch_size, args.sigma_mean, args.sigma_std, device)

@@ -146,6 +146,25 @@ def test_a_step_of_training_sees_what_a_step_of_inference_sees(parts):
     torch.testing.assert_close(denoised, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_first_frames_of_clips_can_be_trained_on_alone(parts, cached):
+    from train_video_detokenizer import ObjectiveArguments, encode_clip
+
+    pipe, model = make_model(parts, num_frames=5, quantized_motion_probability=0.5)
+    generator = torch.Generator().manual_seed(0)
+    motion = torch.randn(2, 2, 24, 20, 36, generator=generator)
+    items = [
+        {"frames": torch.rand(24, 3, 16, 16, generator=generator), "motion_vectors": motion[index]} for index in (0, 1)
+    ]
+    items = [encode_clip(pipe.vae, item) for item in items] if cached else items
+    seen = {}
+    model.unet.register_forward_pre_hook(lambda module, args: seen.update(sample=args[0], features=args[2]))
+    model(**{name: torch.stack([item[name] for item in items]) for name in items[0]})["loss"].backward()
+    assert seen["sample"].shape[:2] == seen["features"].shape[:2] == (2, 5)
+    with pytest.raises(ValueError, match="`num_frames` is at least 1, but it is 0"):
+        ObjectiveArguments(num_frames=0)
+
+
 def test_a_part_of_the_motion_goes_through_its_tokens(parts):
     _, model = make_model(parts, quantized_motion_probability=1.0)
     motion_vectors = torch.randn(2, 2, 24, 20, 36, generator=torch.Generator().manual_seed(0))
