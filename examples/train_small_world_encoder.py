@@ -21,8 +21,9 @@ far more than this needs.
 The folders are those of `small_world.py`. The encoder learns to tell from the features of every patch where the centre of the object that
 is nearest is, and the patch's own pixels at a quarter of their resolution; and from every second patch, like the black and the white squares
 of a chessboard, the object's colour and size and the background's colour, from the others shape, texture and pattern. A visual token holds
-no more than that: when every patch tells of everything, all tokens of an image say the same and leave the same out. Killed and started
-again with the same arguments, it goes on from its last checkpoint.
+no more than that: when every patch tells of everything, all tokens of an image say the same and leave the same out. Shapes are
+told from images whose colours are turned at random, colours from the others: else the encoder learns which shape no colour has in training,
+and sees another one where it has. Killed and started again with the same arguments, it goes on from its last checkpoint.
 """
 
 import json
@@ -50,6 +51,8 @@ encoder = VideoLaVITVisionModel.from_pretrained("{model}")"""
 ATTRIBUTES = BACKGROUND_ATTRIBUTES | OBJECT_ATTRIBUTES
 # What patches tell of whose row and column add up to an even number; the others tell of the rest.
 EVEN_ATTRIBUTES = ("colour", "size", "background_colour")
+# What is told from images in their own colours alone, and what from images in other colours alone.
+COLOURS, SHAPES = ("colour", "background_colour"), ("shape",)
 METRICS = (*(f"{attribute}_accuracy" for attribute in ATTRIBUTES), "offset_error", "pixel_loss")
 
 
@@ -80,7 +83,20 @@ class ObjectiveArguments:
         },
     )
     offset_weight: float = field(default=0.5, metadata={"help": "Weight of the error of where an object is."})
+    turned_colours_probability: float = field(
+        default=0.5,
+        metadata={
+            "help": "How often an image's colours are turned, by a rotation of its channels; shapes are told from these."
+        },
+    )
     ema_decay: float = field(default=0.995, metadata={"help": "Decay of the moving average of the weights; 0: none."})
+
+    def __post_init__(self):
+        if not 0 < self.turned_colours_probability < 1:
+            raise ValueError(
+                "`turned_colours_probability` is between 0 and 1, as colours are told from the other images, but it is "
+                f"{self.turned_colours_probability}."
+            )
 
 
 ARGUMENTS = (ModelArguments, DataArguments, ObjectiveArguments, VideoLaVITTrainingArguments)
@@ -143,6 +159,12 @@ class ImageEncoderForTraining(TrainedParts):
             widths of a patch, and `pixel_loss`.
         """
         config = self.vision_model.config
+        batch_size, device = len(pixel_values), pixel_values.device
+        own, turned = torch.ones(batch_size, dtype=torch.bool, device=device), None
+        if self.training:
+            turned = torch.rand(batch_size, device=device) < self.args.turned_colours_probability
+            own = ~turned
+            pixel_values = torch.where(turned[:, None, None, None], turn_colours(pixel_values), pixel_values)
         features = self.vision_model(pixel_values).last_hidden_state[:, 1:]
         predicted = self.predict(features)
         num_patches = config.image_size // config.patch_size
@@ -152,8 +174,15 @@ class ImageEncoderForTraining(TrainedParts):
         for attribute in ATTRIBUTES:
             tells = is_even if attribute in EVEN_ATTRIBUTES else ~is_even
             scores, target = predicted[attribute][:, tells].transpose(1, 2), labels[attribute][:, tells]
-            losses[attribute] = F.cross_entropy(scores, target)
-            metrics[f"{attribute}_accuracy"] = (scores.argmax(dim=1) == target).float().mean()
+            counts = torch.ones_like(own)
+            if attribute in COLOURS:
+                counts = own
+            elif attribute in SHAPES and turned is not None:
+                counts = turned
+            counts = counts[:, None].expand_as(target).float()
+            total = counts.sum().clamp(min=1)
+            losses[attribute] = (F.cross_entropy(scores, target, reduction="none") * counts).sum() / total
+            metrics[f"{attribute}_accuracy"] = ((scores.argmax(dim=1) == target) * counts).sum() / total
         metrics["offset_error"] = F.l1_loss(predicted["offset"], labels["offset"])
         losses["offset"] = self.args.offset_weight * metrics["offset_error"]
         side = config.image_size // config.patch_size * self.cells_per_patch
@@ -162,6 +191,19 @@ class ImageEncoderForTraining(TrainedParts):
         metrics["pixel_loss"] = F.mse_loss(predicted["pixels"], target)
         losses["pixels"] = self.args.pixel_weight * metrics["pixel_loss"]
         return {"loss": sum(losses.values()), **metrics}
+
+
+def turn_colours(pixel_values: torch.Tensor) -> torch.Tensor:
+    """
+    Rotates the colours of each image at random: what differed in colour before differs as much after.
+
+    Args:
+        pixel_values (`torch.Tensor` of shape (batch_size, 3, height, width)): Normalised images.
+    """
+    rotations, triangles = torch.linalg.qr(torch.randn(len(pixel_values), 3, 3, device=pixel_values.device))
+    # With the signs of the diagonal, all rotations and reflections are equally likely.
+    rotations = rotations * triangles.diagonal(dim1=1, dim2=2).sign()[:, None]
+    return torch.einsum("bij,bjhw->bihw", rotations.to(pixel_values), pixel_values)
 
 
 def main(args: list[str] | None = None):

@@ -82,6 +82,34 @@ def test_neighbouring_patches_tell_of_different_attributes():
     assert model(pixel_values, **labels)["loss"] != model(pixel_values, **labels)["loss"]
 
 
+def test_shapes_are_told_from_turned_colours_and_colours_from_the_others(monkeypatch):
+    import train_small_world_encoder as program
+    from train_small_world_encoder import ATTRIBUTES, ImageEncoderForTraining, ObjectiveArguments, turn_colours
+
+    torch.manual_seed(0)
+    pixel_values = torch.randn(2, 3, 32, 32)
+    turned = turn_colours(pixel_values)
+    assert not torch.allclose(turned, pixel_values)
+    for left, right in zip(pixel_values.flatten(2), turned.flatten(2)):
+        torch.testing.assert_close(right.T @ right, left.T @ left, rtol=1e-4, atol=1e-4)
+
+    encoder = VideoLaVITVisionModel(VideoLaVITVisionConfig(**ENCODER, image_size=32, patch_size=8, projection_dim=8))
+    model = ImageEncoderForTraining(encoder, 2, ObjectiveArguments(feature_noise=0.0))
+    labels = {name: torch.randint(len(values), (2, 16)) for name, values in ATTRIBUTES.items()}
+    labels["offset"] = torch.randn(2, 16, 2)
+    # The first image is turned, the second is not.
+    monkeypatch.setattr(program.torch, "rand", lambda *args, **kwargs: torch.tensor([0.1, 0.9]))
+    monkeypatch.setattr(program, "turn_colours", lambda images: images.flip(1))
+    loss = model(pixel_values, **labels)["loss"]
+    for name, image in (("colour", 1), ("background_colour", 1), ("shape", 0)):
+        for index in (0, 1):
+            changed = {**labels, name: labels[name].clone()}
+            changed[name][index] = (changed[name][index] + 1) % 3
+            assert (model(pixel_values, **changed)["loss"] != loss) == (index == image), (name, index)
+    with pytest.raises(ValueError, match="`turned_colours_probability` is between 0 and 1"):
+        ObjectiveArguments(turned_colours_probability=1.0)
+
+
 def test_images_that_are_not_square_are_refused(tmp_path):
     from small_world.dataset import SmallWorldOptions, write_dataset
     from train_small_world_encoder import LabelledImages
