@@ -88,8 +88,8 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--instruct", type=Path, required=True, help="folder of the instruction-tuned language model")
     parser.add_argument("--detokenizer", type=Path, required=True, help="folder of the detokenizer pipeline")
     parser.add_argument("--keyframe_detokenizer", type=Path, help="folder of the keyframe pipeline, if it is another")
-    for name in PUBLISHED_GENERATION:
-        parser.add_argument(f"--{name}", type=type(PUBLISHED_GENERATION[name]), help="what `generate` is to use")
+    for name, value in PUBLISHED_GENERATION.items():
+        parser.add_argument(f"--{name}", type=type(value), help=f"for `generate`, in place of the published {value}")
     parser.add_argument("--times", type=Path, help="JSON file of the steps' seconds, to go with the model")
     parser.add_argument("--output_dir", type=Path, required=True, help="where to write the three repositories")
     parser.add_argument(

@@ -102,8 +102,8 @@ def test_a_killed_run_resumes_to_exactly_the_same_losses_and_averages(parts, tmp
         assert torch.equal(tensor, pipes[1].unet.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_the_loss_is_that_of_the_noise_or_of_the_velocity(parts, prediction_type):
+def make_model(parts, prediction_type="epsilon", **kwargs):
+    """A pipeline that is new, the tokenizer, and what is trained, with settings of the objective."""
     from train_keyframe_detokenizer import (
         KeyframeDetokenizerForTraining,
         ModelArguments,
@@ -120,8 +120,13 @@ def test_the_loss_is_that_of_the_noise_or_of_the_velocity(parts, prediction_type
         prediction_type=prediction_type,
     )
     pipe = build_pipeline(args, tokenizer)
+    return pipe, tokenizer, KeyframeDetokenizerForTraining(pipe, tokenizer, ObjectiveArguments(**kwargs))
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_the_loss_is_that_of_the_noise_or_of_the_velocity(parts, prediction_type):
+    pipe, tokenizer, model = make_model(parts, prediction_type, condition_dropout=0.0)
     assert pipe.scheduler.config.prediction_type == prediction_type
-    model = KeyframeDetokenizerForTraining(pipe, tokenizer, ObjectiveArguments(condition_dropout=0.0))
     seen = {}
 
     def record(module, args, kwargs, output):
@@ -171,19 +176,7 @@ def test_gradients_reach_the_u_net_and_the_decoder_if_it_is_to_be_trained(parts,
 
 
 def test_without_its_tokens_the_condition_is_zero(parts):
-    from train_keyframe_detokenizer import (
-        KeyframeDetokenizerForTraining,
-        ModelArguments,
-        ObjectiveArguments,
-        build_pipeline,
-    )
-
-    tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(parts / "tokenizer")
-    args = ModelArguments(
-        keyframe_tokenizer="", vae=str(parts / "vae"), unet_config=UNET, token_decoder_config=DECODER
-    )
-    pipe = build_pipeline(args, tokenizer)
-    model = KeyframeDetokenizerForTraining(pipe, tokenizer, ObjectiveArguments(condition_dropout=1.0))
+    pipe, _, model = make_model(parts, condition_dropout=1.0)
     seen = {}
     pipe.unet.register_forward_pre_hook(lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True)
     model(torch.tensor([[16, 16]]), torch.zeros(1, 3, 16, 16), torch.randn(1, 3, 56, 56))
@@ -191,20 +184,9 @@ def test_without_its_tokens_the_condition_is_zero(parts):
 
 
 def test_timesteps_with_most_noise_are_drawn_more_often(parts):
-    from train_keyframe_detokenizer import (
-        KeyframeDetokenizerForTraining,
-        ModelArguments,
-        ObjectiveArguments,
-        build_pipeline,
-    )
+    from train_keyframe_detokenizer import ObjectiveArguments
 
-    tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(parts / "tokenizer")
-    model_args = ModelArguments(
-        keyframe_tokenizer="", vae=str(parts / "vae"), unet_config=UNET, token_decoder_config=DECODER
-    )
-    pipe = build_pipeline(model_args, tokenizer)
-    args = ObjectiveArguments(timestep_bias_portion=0.25, timestep_bias_multiplier=9.0)
-    model = KeyframeDetokenizerForTraining(pipe, tokenizer, args)
+    pipe, _, model = make_model(parts, timestep_bias_portion=0.25, timestep_bias_multiplier=9.0)
     seen = []
     pipe.unet.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1]))
     codes = torch.zeros(512, 16, dtype=torch.long)
@@ -223,21 +205,9 @@ def test_timesteps_with_most_noise_are_drawn_more_often(parts):
 
 
 def test_what_a_cache_keeps_of_an_image_gives_the_same_loss(parts):
-    from train_keyframe_detokenizer import (
-        KeyframeDetokenizerForTraining,
-        ModelArguments,
-        ObjectiveArguments,
-        build_pipeline,
-        collate,
-        encode_image,
-    )
+    from train_keyframe_detokenizer import collate, encode_image
 
-    tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(parts / "tokenizer")
-    args = ModelArguments(
-        keyframe_tokenizer="", vae=str(parts / "vae"), unet_config=UNET, token_decoder_config=DECODER
-    )
-    pipe = build_pipeline(args, tokenizer)
-    model = KeyframeDetokenizerForTraining(pipe, tokenizer, ObjectiveArguments(condition_dropout=0.0))
+    pipe, tokenizer, model = make_model(parts, condition_dropout=0.0)
     generator = torch.Generator().manual_seed(0)
     items = [
         {
