@@ -77,7 +77,8 @@ class ModelArguments:
         default="random",
         metadata={
             "help": "What the projection before a new codebook starts from: `random` weights, or `principal_components` of the "
-            "features, which keeps what varies little, such as colours, where few images are trained on."
+            "features, which keeps what varies little, such as colours, where few images are trained on. With the latter, the codebook "
+            "starts from the k-means of thousands of images in place of the first batch."
         },
     )
 
@@ -180,18 +181,18 @@ def main(args: list[str] | None = None):
 def start_from_principal_components(
     model: VideoLaVITKeyframeTokenizer,
     dataset: torch.utils.data.Dataset,
-    num_images: int = 2000,
+    num_images: int = 8000,
     batch_size: int = 64,
     deviation: float = 0.4,
 ) -> None:
     """
     Starts the projection before the codebook by whitening merged features: from their principal components, each divided by its
-    deviation. A codebook would else see little but the largest.
+    deviation. A codebook would else see little but the largest. The codebook then starts from the k-means of what is projected.
 
     Args:
-        model ([`VideoLaVITKeyframeTokenizer`]): The tokenizer, whose `encoder_projection` is changed.
+        model ([`VideoLaVITKeyframeTokenizer`]): The tokenizer, whose `encoder_projection` and codebook are changed.
         dataset (`torch.utils.data.Dataset`): Items with `pixel_values`.
-        num_images (`int`, defaults to 2000): How many of them to measure, from all over the set.
+        num_images (`int`, defaults to 8000): How many of them to measure, from all over the set.
         batch_size (`int`, defaults to 64): How many at a time.
         deviation (`float`, defaults to 0.4): Deviation of what goes into the projection's hyperbolic tangent, which is almost
             linear there.
@@ -214,6 +215,8 @@ def start_from_principal_components(
     projection.fc1.bias.copy_(-weight @ mean)
     projection.fc2.weight.copy_(torch.eye(size, len(mean)))
     projection.fc2.bias.zero_()
+    projected = torch.cat([projection(part) for part in features.split(65536)])
+    model.quantizer.start_from_kmeans(torch.nn.functional.normalize(projected, dim=-1))
 
 
 def collate(items: list[dict], quantize: bool) -> dict:

@@ -19,11 +19,14 @@ far more than this needs.
         --config examples/configs/small_world/image_encoder.yaml --output_dir outputs/image_encoder
 
 The folders are those of `small_world.py`. The encoder learns to tell from the features of every patch where the centre of the object that
-is nearest is, and the patch's own pixels at a quarter of their resolution; and from every second patch, like the black and the white squares
-of a chessboard, the object's colour and size and the background's colour, from the others shape, texture and pattern. A visual token holds
-no more than that: when every patch tells of everything, all tokens of an image say the same and leave the same out. Shapes are
-told from images whose colours are turned at random, colours from the others: else the encoder learns which shape no colour has in training,
-and sees another one where it has. Killed and started again with the same arguments, it goes on from its last checkpoint.
+is nearest is; and from every second patch, like the black and the white squares of a chessboard, the object's colour and size, the
+background's colour and the patch's own pixels at a quarter of their resolution, from the others shape, texture and pattern. A visual token
+holds no more than that: when every patch tells of everything, all tokens of an image say the same and leave the same out.
+
+Each image is seen twice, in its own colours and in ones that are turned at random. Colours are told from the first, shapes from the
+second, and the patches that tell of shapes are to look alike in both. Else the encoder learns which shape no colour has in training, and sees another
+one where it has; and a codebook finds clusters of colour with shape, none of which is of such a pair. Killed and started again with the same
+arguments, it goes on from its last checkpoint.
 """
 
 import json
@@ -51,7 +54,7 @@ encoder = VideoLaVITVisionModel.from_pretrained("{model}")"""
 ATTRIBUTES = BACKGROUND_ATTRIBUTES | OBJECT_ATTRIBUTES
 # What patches tell of whose row and column add up to an even number; the others tell of the rest.
 EVEN_ATTRIBUTES = ("colour", "size", "background_colour")
-# What is told from images in their own colours alone, and what from images in other colours alone.
+# What is told from images in their own colours alone, and what from images in turned colours alone.
 COLOURS, SHAPES = ("colour", "background_colour"), ("shape",)
 METRICS = (*(f"{attribute}_accuracy" for attribute in ATTRIBUTES), "offset_error", "pixel_loss")
 
@@ -83,20 +86,14 @@ class ObjectiveArguments:
         },
     )
     offset_weight: float = field(default=0.5, metadata={"help": "Weight of the error of where an object is."})
-    turned_colours_probability: float = field(
-        default=0.5,
+    alike_weight: float = field(
+        default=2.0,
         metadata={
-            "help": "How often an image's colours are turned, by a rotation of its channels; shapes are told from these."
+            "help": "Weight of the squared difference between the features of an image and of the same in other colours, where they "
+            "tell of shapes."
         },
     )
     ema_decay: float = field(default=0.995, metadata={"help": "Decay of the moving average of the weights; 0: none."})
-
-    def __post_init__(self):
-        if not 0 < self.turned_colours_probability < 1:
-            raise ValueError(
-                "`turned_colours_probability` is between 0 and 1, as colours are told from the other images, but it is "
-                f"{self.turned_colours_probability}."
-            )
 
 
 ARGUMENTS = (ModelArguments, DataArguments, ObjectiveArguments, VideoLaVITTrainingArguments)
@@ -140,14 +137,6 @@ class ImageEncoderForTraining(TrainedParts):
         self.cells_per_patch = cells_per_patch
         self.args = args
 
-    def predict(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What features of shape (..., hidden_size) tell: scores of an attribute's values, the offset and the pixels."""
-        # Only the direction of features counts to the keyframe tokenizer.
-        features = F.layer_norm(features, features.shape[-1:])
-        if self.training:
-            features = features + self.args.feature_noise * torch.randn_like(features)
-        return {name: head(features).float() for name, head in self.heads.items()}
-
     def forward(self, pixel_values: torch.Tensor, **labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         Args:
@@ -159,37 +148,40 @@ class ImageEncoderForTraining(TrainedParts):
             widths of a patch, and `pixel_loss`.
         """
         config = self.vision_model.config
-        batch_size, device = len(pixel_values), pixel_values.device
-        own, turned = torch.ones(batch_size, dtype=torch.bool, device=device), None
+        batch_size = len(pixel_values)
+        # What is told from which images: in their own colours first, then, in training, in turned ones.
+        own = turned = both = slice(0, batch_size)
+        images = pixel_values
         if self.training:
-            turned = torch.rand(batch_size, device=device) < self.args.turned_colours_probability
-            own = ~turned
-            pixel_values = torch.where(turned[:, None, None, None], turn_colours(pixel_values), pixel_values)
-        features = self.vision_model(pixel_values).last_hidden_state[:, 1:]
-        predicted = self.predict(features)
-        num_patches = config.image_size // config.patch_size
-        places = torch.arange(num_patches, device=features.device)
+            images = torch.cat((pixel_values, turn_colours(pixel_values)))
+            turned, both = slice(batch_size, None), slice(None)
+            labels = {name: torch.cat((label, label)) for name, label in labels.items()}
+        features = self.vision_model(images).last_hidden_state[:, 1:]
+        # Only the direction of features counts to the keyframe tokenizer.
+        features = F.layer_norm(features, features.shape[-1:])
+        seen = features
+        if self.training:
+            seen = features + self.args.feature_noise * torch.randn_like(features)
+        predicted = {name: head(seen).float() for name, head in self.heads.items()}
+
+        places = torch.arange(config.image_size // config.patch_size, device=features.device)
         is_even = ((places[:, None] + places) % 2 == 0).flatten()
         losses, metrics = {}, {}
         for attribute in ATTRIBUTES:
             tells = is_even if attribute in EVEN_ATTRIBUTES else ~is_even
-            scores, target = predicted[attribute][:, tells].transpose(1, 2), labels[attribute][:, tells]
-            counts = torch.ones_like(own)
-            if attribute in COLOURS:
-                counts = own
-            elif attribute in SHAPES and turned is not None:
-                counts = turned
-            counts = counts[:, None].expand_as(target).float()
-            total = counts.sum().clamp(min=1)
-            losses[attribute] = (F.cross_entropy(scores, target, reduction="none") * counts).sum() / total
-            metrics[f"{attribute}_accuracy"] = ((scores.argmax(dim=1) == target) * counts).sum() / total
+            rows = own if attribute in COLOURS else turned if attribute in SHAPES else both
+            scores, target = predicted[attribute][rows][:, tells].transpose(1, 2), labels[attribute][rows][:, tells]
+            losses[attribute] = F.cross_entropy(scores, target)
+            metrics[f"{attribute}_accuracy"] = (scores.argmax(dim=1) == target).float().mean()
         metrics["offset_error"] = F.l1_loss(predicted["offset"], labels["offset"])
         losses["offset"] = self.args.offset_weight * metrics["offset_error"]
-        side = config.image_size // config.patch_size * self.cells_per_patch
-        cells = F.adaptive_avg_pool2d(pixel_values, side)
+        cells = F.adaptive_avg_pool2d(pixel_values, len(places) * self.cells_per_patch)
         target = F.unfold(cells, self.cells_per_patch, stride=self.cells_per_patch).transpose(1, 2)
-        metrics["pixel_loss"] = F.mse_loss(predicted["pixels"], target)
+        metrics["pixel_loss"] = F.mse_loss(predicted["pixels"][own][:, is_even], target[:, is_even])
         losses["pixels"] = self.args.pixel_weight * metrics["pixel_loss"]
+        if self.training:
+            difference = F.mse_loss(features[own][:, ~is_even], features[turned][:, ~is_even])
+            losses["alike"] = self.args.alike_weight * difference
         return {"loss": sum(losses.values()), **metrics}
 
 

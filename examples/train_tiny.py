@@ -132,10 +132,10 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
     def finetune(start: str, output: str, **arguments) -> Step:
         arguments |= {
             "model_name_or_path": folder / start,
-            # There are fewer videos than images, and more to learn of each.
+            # Which of several objects moves how is the hardest to learn, and there are fewest videos to learn it from.
             "conversations": [
-                conversations(train, "video", repeat=3),
-                conversations(single, "video", repeat=2),
+                conversations(train, "video", repeat=6),
+                conversations(single, "video"),
                 conversations(train, "image"),
             ],
             "eval_conversations": [conversations(validation, "video"), conversations(validation, "image")],

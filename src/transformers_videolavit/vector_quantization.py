@@ -78,7 +78,7 @@ class VectorQuantizer(nn.Module):
             unit_features = nn.functional.normalize(features.float(), dim=-1)
             flat_features = unit_features.detach().flatten(0, -2)
             if update_codebook and not self.is_initialized:
-                self._start_from_kmeans(flat_features)
+                self.start_from_kmeans(flat_features)
             indices = self._find_nearest(flat_features)
             # Detached: loading a checkpoint marks every parameter as one to be trained.
             quantized = self.codebook.detach()[indices].float().view(unit_features.shape)
@@ -87,6 +87,23 @@ class VectorQuantizer(nn.Module):
                 self._update_codebook(flat_features, indices)
                 quantized = unit_features + (quantized - unit_features).detach()
         return quantized.to(features.dtype), indices.view(features.shape[:-1]), commitment_loss
+
+    @torch.no_grad()
+    def start_from_kmeans(self, unit_features: torch.Tensor):
+        """
+        Makes a codebook of the k-means of vectors, in place of the one that training would start from its first batch.
+
+        Args:
+            unit_features (`torch.FloatTensor` of shape `(num_vectors, codebook_dim)`): Unit vectors, of this process.
+        """
+        self.codebook.copy_(_sample(unit_features, self.codebook_size))
+        for _ in range(self.kmeans_iterations):
+            # Of many vectors, the distances to all codes at once would not fit into memory.
+            nearest = torch.cat([self._find_nearest(part) for part in unit_features.split(8192)])
+            counts, means = self._get_clusters(unit_features, nearest)
+            self.codebook.copy_(torch.where((counts > 0)[:, None], means, self.codebook))
+        self.cluster_size.copy_(counts)
+        self.is_initialized.fill_(True)
 
     def code_usage(self, indices: torch.LongTensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
@@ -118,15 +135,6 @@ class VectorQuantizer(nn.Module):
         counts = _sum_over_processes(self._count(indices))
         sums = torch.zeros_like(self.codebook, dtype=torch.float32).index_add_(0, indices, unit_features)
         return counts, nn.functional.normalize(_sum_over_processes(sums), dim=-1)
-
-    @torch.no_grad()
-    def _start_from_kmeans(self, unit_features: torch.Tensor):
-        self.codebook.copy_(_sample(unit_features, self.codebook_size))
-        for _ in range(self.kmeans_iterations):
-            counts, means = self._get_clusters(unit_features, self._find_nearest(unit_features))
-            self.codebook.copy_(torch.where((counts > 0)[:, None], means, self.codebook))
-        self.cluster_size.copy_(counts)
-        self.is_initialized.fill_(True)
 
     @torch.no_grad()
     def _update_codebook(self, unit_features: torch.Tensor, indices: torch.LongTensor):

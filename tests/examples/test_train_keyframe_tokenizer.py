@@ -139,6 +139,11 @@ def test_the_projection_starts_from_principal_components(trained, media):
     # They have nothing to do with each other, and are small enough for the tangent to be almost linear.
     covariance = torch.cov(components.T)
     torch.testing.assert_close(covariance, 0.4**2 * torch.eye(len(covariance)), atol=5e-3, rtol=0)
+    # There are more codes than features here: each is one of them.
+    assert model.quantizer.is_initialized
+    with torch.no_grad():
+        quantized, _, _ = model.quantizer(components.tanh())
+    torch.testing.assert_close(quantized, torch.nn.functional.normalize(components.tanh(), dim=-1))
 
 
 def test_a_new_codebook_is_trained_from_principal_components(trained, media, tmp_path):

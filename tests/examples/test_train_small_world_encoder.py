@@ -82,9 +82,8 @@ def test_neighbouring_patches_tell_of_different_attributes():
     assert model(pixel_values, **labels)["loss"] != model(pixel_values, **labels)["loss"]
 
 
-def test_shapes_are_told_from_turned_colours_and_colours_from_the_others(monkeypatch):
-    import train_small_world_encoder as program
-    from train_small_world_encoder import ATTRIBUTES, ImageEncoderForTraining, ObjectiveArguments, turn_colours
+def test_turning_colours_keeps_their_differences():
+    from train_small_world_encoder import turn_colours
 
     torch.manual_seed(0)
     pixel_values = torch.randn(2, 3, 32, 32)
@@ -93,21 +92,56 @@ def test_shapes_are_told_from_turned_colours_and_colours_from_the_others(monkeyp
     for left, right in zip(pixel_values.flatten(2), turned.flatten(2)):
         torch.testing.assert_close(right.T @ right, left.T @ left, rtol=1e-4, atol=1e-4)
 
+
+def test_colours_are_told_from_own_colours_and_shapes_from_turned_ones():
+    from train_small_world_encoder import ATTRIBUTES, ImageEncoderForTraining, ObjectiveArguments
+
+    torch.manual_seed(0)
     encoder = VideoLaVITVisionModel(VideoLaVITVisionConfig(**ENCODER, image_size=32, patch_size=8, projection_dim=8))
-    model = ImageEncoderForTraining(encoder, 2, ObjectiveArguments(feature_noise=0.0))
+    weights = {"feature_noise": 0.0, "offset_weight": 0.0, "pixel_weight": 0.0}
+    model = ImageEncoderForTraining(encoder, 2, ObjectiveArguments(**weights, alike_weight=0.0))
+    pixel_values = torch.randn(2, 3, 32, 32)
     labels = {name: torch.randint(len(values), (2, 16)) for name, values in ATTRIBUTES.items()}
     labels["offset"] = torch.randn(2, 16, 2)
-    # The first image is turned, the second is not.
-    monkeypatch.setattr(program.torch, "rand", lambda *args, **kwargs: torch.tensor([0.1, 0.9]))
-    monkeypatch.setattr(program, "turn_colours", lambda images: images.flip(1))
-    loss = model(pixel_values, **labels)["loss"]
-    for name, image in (("colour", 1), ("background_colour", 1), ("shape", 0)):
-        for index in (0, 1):
-            changed = {**labels, name: labels[name].clone()}
-            changed[name][index] = (changed[name][index] + 1) % 3
-            assert (model(pixel_values, **changed)["loss"] != loss) == (index == image), (name, index)
-    with pytest.raises(ValueError, match="`turned_colours_probability` is between 0 and 1"):
-        ObjectiveArguments(turned_colours_probability=1.0)
+    own = model.eval()(pixel_values, **labels)
+    trained = model.train()(pixel_values, **labels)
+    for name in ("colour", "background_colour"):
+        assert trained[f"{name}_accuracy"] == own[f"{name}_accuracy"]
+
+    def loss(name, value, colours_turn):
+        """The loss where one attribute has a value everywhere; with other colours each time, or without."""
+        torch.manual_seed(1 + colours_turn)
+        return float(model(pixel_values, **{**labels, name: torch.full_like(labels[name], value)})["loss"].detach())
+
+    # What one value costs more than another depends on the turned colours for shapes, but not for colours.
+    for name, depends in (("colour", False), ("background_colour", False), ("shape", True), ("texture", True)):
+        difference, other = (loss(name, 1, turn) - loss(name, 0, turn) for turn in (0, 1))
+        assert (abs(difference - other) > 1e-4) == depends, name
+
+
+def test_patches_that_tell_of_shapes_are_to_look_alike_in_all_colours(monkeypatch):
+    import train_small_world_encoder as program
+    from train_small_world_encoder import ATTRIBUTES, ImageEncoderForTraining, ObjectiveArguments
+
+    torch.manual_seed(0)
+    encoder = VideoLaVITVisionModel(VideoLaVITVisionConfig(**ENCODER, image_size=32, patch_size=8, projection_dim=8))
+    labels = {name: torch.randint(len(values), (2, 16)) for name, values in ATTRIBUTES.items()}
+    labels["offset"] = torch.randn(2, 16, 2)
+    pixel_values = torch.randn(2, 3, 32, 32)
+
+    model = ImageEncoderForTraining(encoder, 2, ObjectiveArguments(feature_noise=0.0)).train()
+
+    def alike():
+        """What the weight of the difference adds to the loss."""
+        losses = []
+        for model.args.alike_weight in (0.0, 1.0):
+            torch.manual_seed(1)
+            losses.append(float(model(pixel_values, **labels)["loss"].detach()))
+        return losses[1] - losses[0]
+
+    assert alike() > 1e-3
+    monkeypatch.setattr(program, "turn_colours", lambda images: images.clone())
+    assert abs(alike()) < 1e-6
 
 
 def test_images_that_are_not_square_are_refused(tmp_path):
