@@ -20,7 +20,8 @@ Measures a model of the small world on held-out combinations, with confidence in
 
 The checkpoint is what `train_tiny.py` releases: a folder with `video-lavit`, `video-lavit-sft` and `video-lavit-detokenizer`. Of
 `--without_motion`, a model that was trained alike but without motion tokens, the first two. Parts that are measured already, with the same
-checkpoint and numbers, are left out; `results.json` has what was measured, and the pictures are beside it.
+checkpoint and numbers, are left out; `results.json` has what was measured, and the pictures are beside it. Processes with the same
+arguments but for `--parts` may run side by side, where one has all parts that read videos (`reconstruction`, `questions`, `token_rates`, `benchmarks`).
 """
 
 import argparse
@@ -302,9 +303,14 @@ def main(args: list[str] | None = None) -> None:
         if name not in ("parts", "write_card", "output_dir", "device")
     }
     settings["weights"] = card.fingerprint(arguments.checkpoint)
-    results = json.loads(path.read_text()) if path.exists() else {}
-    if results.get("settings") != settings:
-        results = {"settings": settings, "versions": card.versions(), "parts": {}, "seconds": {}}
+
+    def read_results() -> dict:
+        results = json.loads(path.read_text()) if path.exists() else {}
+        if results.get("settings") != settings:
+            results = {"settings": settings, "versions": card.versions(), "parts": {}, "seconds": {}}
+        return results
+
+    results = read_results()
     evaluation = None
     for name in arguments.parts:
         if name in results["parts"]:
@@ -312,9 +318,12 @@ def main(args: list[str] | None = None) -> None:
             continue
         evaluation = evaluation if evaluation is not None else Evaluation(arguments)
         start = time.monotonic()
-        results["parts"][name] = PARTS[name](evaluation)
+        measured = PARTS[name](evaluation)
+        # With what another process has measured in the meantime.
+        results = read_results()
+        results["parts"][name] = measured
         results["seconds"][name] = round(time.monotonic() - start, 1)
-        temporary = path.with_name(f"{path.name}.incomplete")
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.incomplete")
         temporary.write_text(json.dumps(results, indent=2) + "\n")
         os.replace(temporary, path)
     print(card.describe_results(results["parts"]))

@@ -90,6 +90,8 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--keyframe_detokenizer", type=Path, help="folder of the keyframe pipeline, if it is another")
     for name, value in PUBLISHED_GENERATION.items():
         parser.add_argument(f"--{name}", type=type(value), help=f"for `generate`, in place of the published {value}")
+    for name in ("max_guidance_scale", "keyframe_guidance_scale"):
+        parser.add_argument(f"--{name}", type=float, help="for the pipeline, in place of the published one")
     parser.add_argument("--times", type=Path, help="JSON file of the steps' seconds, to go with the model")
     parser.add_argument("--output_dir", type=Path, required=True, help="where to write the three repositories")
     parser.add_argument(
@@ -98,6 +100,8 @@ def main(args: list[str] | None = None) -> None:
     arguments = parser.parse_args(args)
     pretrained, instruct = load_language_model(arguments.pretrained), load_language_model(arguments.instruct)
     pipe = load_detokenizer(arguments.detokenizer, arguments.keyframe_detokenizer)
+    scales = {name: getattr(arguments, name) for name in ("max_guidance_scale", "keyframe_guidance_scale")}
+    pipe.register_to_config(**{name: value for name, value in scales.items() if value is not None})
     models = (pretrained[0], instruct[0], *models_of(pipe))
     given = {name: getattr(arguments, name) for name in PUBLISHED_GENERATION if getattr(arguments, name) is not None}
     for model in models[:2]:

@@ -227,7 +227,8 @@ def write_card(checkpoint: Path, results: dict, pictures: Path) -> Path:
     Writes the card, and beside it the pictures and the results it tells of.
 
     Args:
-        checkpoint (`Path`): Folder of the model's three repositories.
+        checkpoint (`Path`): Folder of the model's three repositories. Where it has `training.md`, on how this one was trained, or
+            `analysis.md`, on what the results come from, the card holds them.
         results (`dict`): Results of the evaluation.
         pictures (`Path`): Folder of its pictures.
     """
@@ -241,6 +242,7 @@ def write_card(checkpoint: Path, results: dict, pictures: Path) -> Path:
             shown.append((name, (pictures / f"{name}.txt").read_text(encoding="utf-8")))
     times_path = checkpoint / "times.json"
     times = json.loads(times_path.read_text()) if times_path.exists() else {}
+    written = {name: checkpoint / f"{name}.md" for name in ("training", "analysis")}
     evaluations = [
         EvalResult(
             task_type="video-text-to-text" if name.startswith("questions") else "text-to-video",
@@ -270,6 +272,7 @@ def write_card(checkpoint: Path, results: dict, pictures: Path) -> Path:
         seconds=results["seconds"],
         pictures=dict(shown),
         times=times,
+        **{name: path.read_text(encoding="utf-8").strip() if path.exists() else "" for name, path in written.items()},
     )
     (checkpoint / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     path = checkpoint / "README.md"

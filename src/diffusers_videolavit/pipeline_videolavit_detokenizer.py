@@ -104,6 +104,8 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
             Decodes motion codes; that of `language_model` when it is not given.
         language_model (`VideoLaVITForCausalLM`, *optional*): Generates tokens.
         processor (`VideoLaVITProcessor`, *optional*): Prepares what `language_model` reads and sorts what it writes.
+        max_guidance_scale (`float`, *optional*, defaults to 3.0): What `__call__` takes where it is not given.
+        keyframe_guidance_scale (`float`, *optional*, defaults to 7.0): As `max_guidance_scale`.
     """
 
     model_cpu_offload_seq = "language_model->motion_tokenizer->keyframe_token_decoder->keyframe_unet->keyframe_vae->motion_encoder->unet->vae"
@@ -131,6 +133,8 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         motion_tokenizer: PreTrainedModel | None = None,
         language_model: PreTrainedModel | None = None,
         processor: ProcessorMixin | None = None,
+        max_guidance_scale: float = 3.0,
+        keyframe_guidance_scale: float = 7.0,
     ):
         super().__init__()
         self.register_modules(
@@ -146,6 +150,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
             language_model=language_model,
             processor=processor,
         )
+        self.register_to_config(max_guidance_scale=max_guidance_scale, keyframe_guidance_scale=keyframe_guidance_scale)
         self.vae_scale_factor = num_pixels_a_latent(vae) if vae is not None else 8
         # Each level of the U-Net but the last halves the latent.
         num_levels = len(unet.config.block_out_channels) if unet is not None else 4
@@ -346,7 +351,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         num_videos_per_prompt: int = 1,
         num_inference_steps: int = 25,
         min_guidance_scale: float = 1.0,
-        max_guidance_scale: float = 3.0,
+        max_guidance_scale: float | None = None,
         fps: int = 6,
         motion_bucket_id: int = 127,
         noise_aug_strength: float = 0.02,
@@ -354,7 +359,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         keyframe_height: int | None = None,
         keyframe_width: int | None = None,
         keyframe_num_inference_steps: int = 50,
-        keyframe_guidance_scale: float = 7.0,
+        keyframe_guidance_scale: float | None = None,
         noise_constraint: str | None = "ddim_inversion",
         inversion_strength: float = 0.85,
         generate_kwargs: dict[str, Any] | None = None,
@@ -380,6 +385,10 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         default_size = (self.unet.config.sample_size or 96) * self.vae_scale_factor
         height = default_size if height is None else height
         width = default_size if width is None else width
+        if max_guidance_scale is None:
+            max_guidance_scale = self.config.max_guidance_scale
+        if keyframe_guidance_scale is None:
+            keyframe_guidance_scale = self.config.keyframe_guidance_scale
         if callback_on_step_end_tensor_inputs is None:
             callback_on_step_end_tensor_inputs = ["latents"]
         if not isinstance(num_videos_per_prompt, int) or num_videos_per_prompt < 1:
@@ -455,7 +464,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         num_videos_per_prompt: int = 1,
         num_inference_steps: int = 25,
         min_guidance_scale: float = 1.0,
-        max_guidance_scale: float = 3.0,
+        max_guidance_scale: float | None = None,
         fps: int = 6,
         motion_bucket_id: int = 127,
         noise_aug_strength: float = 0.02,
@@ -463,7 +472,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         keyframe_height: int | None = None,
         keyframe_width: int | None = None,
         keyframe_num_inference_steps: int = 50,
-        keyframe_guidance_scale: float = 7.0,
+        keyframe_guidance_scale: float | None = None,
         noise_constraint: str | None = "ddim_inversion",
         inversion_strength: float = 0.85,
         generate_kwargs: dict[str, Any] | None = None,
@@ -503,8 +512,8 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
             num_videos_per_prompt (`int`, *optional*, defaults to 1): Videos for each prompt, image or set of tokens.
             num_inference_steps (`int`, *optional*, defaults to 25): Denoising steps of a clip.
             min_guidance_scale (`float`, *optional*, defaults to 1.0): Weight of guidance at the first frame.
-            max_guidance_scale (`float`, *optional*, defaults to 3.0):
-                Weight of guidance at the last frame. The weight changes linearly between; when neither is over 1, there
+            max_guidance_scale (`float`, *optional*):
+                Weight of guidance at the last frame, by default what the pipeline's configuration has, 3.0 as published. The weight changes linearly between; when neither is over 1, there
                 is no guidance.
             fps (`int`, *optional*, defaults to 6): Frames per second, as a condition.
             motion_bucket_id (`int`, *optional*, defaults to 127): Stable Video Diffusion's amount of motion.
@@ -514,7 +523,8 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
                 default the video's aspect ratio at the area of the keyframe U-Net's `sample_size`.
             keyframe_width (`int`, *optional*): Width at which keyframes are generated, as `keyframe_height`.
             keyframe_num_inference_steps (`int`, *optional*, defaults to 50): Denoising steps of a keyframe.
-            keyframe_guidance_scale (`float`, *optional*, defaults to 7.0): Weight of guidance of a keyframe.
+            keyframe_guidance_scale (`float`, *optional*):
+                Weight of guidance of a keyframe, by default what the pipeline's configuration has, 7.0 as published.
             noise_constraint (`str`, *optional*, defaults to `"ddim_inversion"`):
                 How the last frame of a clip is carried to the noise level at which denoising of the next keyframe starts:
                 `"ddim_inversion"` or `"add_noise"`. `None` starts from noise.
@@ -599,7 +609,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         height: int = 1024,
         width: int = 1024,
         num_inference_steps: int = 50,
-        guidance_scale: float = 7.0,
+        guidance_scale: float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
         output_type: str = "pil",
@@ -614,7 +624,8 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
             prompt (`str` or `list[str]`, *optional*): What the language model generates visual codes from.
             visual_codes (`torch.LongTensor` or `list[torch.LongTensor]`, *optional*): Codes instead of a prompt.
             height, width, num_inference_steps, guidance_scale, generator, latents, output_type, return_dict:
-                See [`VideoLaVITKeyframePipeline`].
+                See [`VideoLaVITKeyframePipeline`]; `guidance_scale` is by default what the pipeline's configuration has as
+                `keyframe_guidance_scale`.
             generate_kwargs (`dict`, *optional*): Passed to the language model's `generate`.
             kwargs: The other arguments of [`VideoLaVITKeyframePipeline`].
 
@@ -627,6 +638,8 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         if (prompt is None) == (visual_codes is None):
             raise ValueError("Pass either a `prompt` or `visual_codes`.")
         keyframe_pipeline = self.keyframe_pipeline
+        if guidance_scale is None:
+            guidance_scale = self.config.keyframe_guidance_scale
         if prompt is not None:
             if self.language_model is None or self.processor is None:
                 raise ValueError(

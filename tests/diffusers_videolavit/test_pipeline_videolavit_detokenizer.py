@@ -199,6 +199,30 @@ def test_guidance_rises_over_the_frames(pipe, images, motion):
     assert not torch.allclose(falling, unguided, atol=1e-3) and not torch.allclose(falling, guided, atol=1e-3)
 
 
+def test_guidance_is_by_default_that_of_the_configuration(own_pipe, images, motion, tmp_path):
+    assert own_pipe.config.max_guidance_scale == 3.0 and own_pipe.config.keyframe_guidance_scale == 7.0
+    call = {**FAST, "image": images[0], "motion_vectors": motion[0]}
+    own_pipe(**call, generator=generators(0))
+    assert own_pipe.guidance_scale.max() == 3.0
+
+    own_pipe.register_to_config(max_guidance_scale=1.0, keyframe_guidance_scale=2.0)
+    own_pipe.save_pretrained(tmp_path)
+    loaded = VideoLaVITDetokenizerPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    loaded(**call, generator=generators(0))
+    assert not loaded.do_classifier_free_guidance
+    loaded(**call, max_guidance_scale=2.0, generator=generators(0))
+    assert loaded.guidance_scale.max() == 2.0
+
+    codes = [torch.arange(5)]
+    size = {"height": 64, "width": 64, "num_inference_steps": 2, "output_type": "np"}
+    ours = loaded.keyframe(visual_codes=codes, **size, generator=generators(0)).images
+    same = loaded.keyframe(visual_codes=codes, **size, guidance_scale=2.0, generator=generators(0)).images
+    published = loaded.keyframe(visual_codes=codes, **size, guidance_scale=7.0, generator=generators(0)).images
+    np.testing.assert_array_equal(ours, same)
+    assert not np.allclose(ours, published, atol=1e-3)
+
+
 def test_what_the_motion_alone_decides_is_computed_once(own_pipe, images, motion, monkeypatch):
     calls = []
     unet = own_pipe.unet

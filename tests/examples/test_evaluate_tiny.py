@@ -25,7 +25,7 @@ def checkpoint(tmp_path_factory):
     write_small_checkpoint(folder)
     (folder / "times.json").write_text('{"pretrain": 12.5}')
     parts = ("--pretrained", folder / "model", "--instruct", folder / "model", "--detokenizer", folder / "detokenizer")
-    parts += ("--visual_guidance_scale", 1.5, "--min_visual_tokens", 2)
+    parts += ("--visual_guidance_scale", 1.5, "--min_visual_tokens", 2, "--max_guidance_scale", 1.0)
     main(
         [str(item) for item in (*parts, "--times", folder / "times.json", "--output_dir", folder / "videolavit-tiny")]
     )
@@ -42,6 +42,8 @@ def test_a_release_is_in_half_precision_but_for_its_codebooks(checkpoint):
     model = VideoLaVITForCausalLM.from_pretrained(checkpoint / "video-lavit", dtype=torch.float32)
     assert model.config.num_clip_tokens == 391
     assert model.generation_config.visual_guidance_scale == 1.5 and model.generation_config.min_visual_tokens == 2
+    index = json.loads((checkpoint / "video-lavit-detokenizer" / "model_index.json").read_text())
+    assert index["max_guidance_scale"] == 1.0 and index["keyframe_guidance_scale"] == 7.0
     with safe_open(
         checkpoint / "video-lavit-detokenizer" / "unet" / "diffusion_pytorch_model.safetensors", framework="pt"
     ) as weights:
@@ -89,6 +91,8 @@ def test_every_part_is_measured_once_and_written_into_the_card(checkpoint, tmp_p
     main([*arguments, "--parts", "questions", "token_rates"])
     first = json.loads((tmp_path / "results.json").read_text())
     assert list(first["parts"]) == ["questions", "token_rates"]
+    (checkpoint / "training.md").write_text("In two runs.\n")
+    (checkpoint / "analysis.md").write_text("Weights are random.\n")
     main([*arguments, "--write_card"])
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results["parts"]) == set(PARTS)
@@ -107,6 +111,8 @@ def test_every_part_is_measured_once_and_written_into_the_card(checkpoint, tmp_p
     measured = {result.metric_name: result.metric_value for result in card.data.eval_results}
     motion = results["parts"]["questions"]["with motion tokens"]["by_type"]["motion"]["value"]
     assert measured["questions about motion"] == round(100 * motion, 2)
+    assert "## Training\n\nIn two runs.\n" in card.text
+    assert "### What the results come from\n\nWeights are random.\n" in card.text
     assert "| pretrain | 12.5 |" in card.text and (checkpoint / "media" / "text_to_video.png").exists()
     for name in (
         "Reconstruction",
