@@ -10,8 +10,7 @@ INSTALLED := $(VENV)/.installed
 # The tests never need the network, and one thread per test process uses the cores best.
 TEST_ENVIRONMENT := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST_ARGS ?= -q -n logical --maxprocesses 8 --dist worksteal
-# Until a trained checkpoint lies in checkpoints/.
-DEMO_ARGS ?= --random_weights
+DEMO_ARGS ?=
 TINY_ARGS ?=
 
 .PHONY: help demo tiny test lint format benchmark clean

@@ -21,6 +21,7 @@ Puts what `train_tiny.py` has trained into one folder, as small as does no harm:
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -57,8 +58,31 @@ def save_language_model(model: nn.Module, processor: ProcessorMixin, target: Pat
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
         save_remote_code(folder)
+        forget_sources(folder)
 
     save_at_once(target, save)
+
+
+def save_detokenizer(pipe: VideoLaVITDetokenizerPipeline, target: Path) -> None:
+    """Saves a pipeline."""
+
+    def save(folder: Path) -> None:
+        pipe.save_pretrained(folder)
+        forget_sources(folder)
+
+    save_at_once(target, save)
+
+
+def forget_sources(folder: Path) -> None:
+    """Removes from configurations the folders that their parts were loaded from, which mean nothing on another machine."""
+
+    def without_sources(value):
+        if isinstance(value, dict):
+            return {name: without_sources(each) for name, each in value.items() if name != "_name_or_path"}
+        return value
+
+    for path in (*folder.rglob("config.json"), *folder.rglob("model_index.json")):
+        path.write_text(json.dumps(without_sources(json.loads(path.read_text())), indent=2) + "\n")
 
 
 def load_detokenizer(source: Path, keyframe_source: Path | None) -> VideoLaVITDetokenizerPipeline:
@@ -113,7 +137,7 @@ def main(args: list[str] | None = None) -> None:
         parser.error(f"the weights take {size:.1f} MB, more than `--max_megabytes` {arguments.max_megabytes:g}")
     save_language_model(*pretrained, arguments.output_dir / "video-lavit")
     save_language_model(*instruct, arguments.output_dir / "video-lavit-sft")
-    save_at_once(arguments.output_dir / "video-lavit-detokenizer", pipe.save_pretrained)
+    save_detokenizer(pipe, arguments.output_dir / "video-lavit-detokenizer")
     if arguments.times is not None:
         shutil.copyfile(arguments.times, arguments.output_dir / "times.json")
     print(f"{arguments.output_dir}: {size:.1f} MB of weights")

@@ -149,6 +149,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
         arguments = {name: folder / part for name, part in parts.items()}
         # Of generated motion, few directions are right at the published guidance, most at this; and keyframes have fewer tokens.
         generation = {"visual_guidance_scale": 1.5, "motion_guidance_scale": 1.5, "min_visual_tokens": 1}
+        generation |= {"max_guidance_scale": 1.0, "keyframe_guidance_scale": 2.0}
         return Step("release_tiny", arguments | generation, output)
 
     return {

@@ -131,10 +131,10 @@ def _describe_questions(result: dict) -> str:
     names = list(result)
     types = ["appearance", "motion"]
     rows = [[f"**{kind}**", *(_percent(result[name]["by_type"][kind]) for name in names)] for kind in types]
-    attributes = result[names[0]]["by_attribute"]
-    rows += [
-        [attribute, *(_percent(result[name]["by_attribute"][attribute]) for name in names)] for attribute in attributes
-    ]
+    for group in ("by_number", "by_attribute"):
+        rows += [
+            [asked, *(_percent(result[name][group][asked]) for name in names)] for asked in result[names[0]][group]
+        ]
     return "### Questions about videos\n\nShare of answers that are right to the word.\n\n" + _table(
         ["asked for", *names], rows
     )

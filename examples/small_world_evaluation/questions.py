@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from benchmark_tasks.runner import answer_conversations
 from small_world.dataset import SmallWorldSample
+from small_world.language import Question
 from tqdm.auto import tqdm
 from training.conversations import replace_videos_by_keyframes
 from transformers import ProcessorMixin
@@ -25,23 +26,35 @@ from transformers_videolavit import VideoLaVITForCausalLM
 from videolavit_metrics import proportion
 
 
+NUMBERS = ("one object", "two objects", "three objects")
+
+
 @dataclass
 class QuestionTally:
-    """Which questions were answered right: lists of outcomes by type and by attribute."""
+    """Which questions were answered right: lists of outcomes by type, by type and number of objects, and by attribute."""
 
     by_type: dict[str, list[bool]] = field(default_factory=dict)
+    by_number: dict[str, list[bool]] = field(default_factory=dict)
     by_attribute: dict[str, list[bool]] = field(default_factory=dict)
 
-    def add(self, question, answer: str) -> None:
-        """Notes an answer, right where it has the reference's words."""
+    def add(self, sample: SmallWorldSample, question: Question, answer: str) -> None:
+        """Notes an answer to a question about a sample, right where it has the reference's words."""
         right = normalize(answer) == normalize(question.answer)
         self.by_type.setdefault(question.type, []).append(right)
+        number = NUMBERS[len(sample.description.objects) - 1]
+        self.by_number.setdefault(f"{question.type}, {number}", []).append(right)
         self.by_attribute.setdefault(f"{question.type}: {question.attribute}", []).append(right)
 
     def result(self) -> dict:
         """Shares that are right, with intervals."""
         return {
             "by_type": {name: proportion(outcomes) for name, outcomes in self.by_type.items()},
+            "by_number": {
+                f"{kind}, {number}": proportion(self.by_number[f"{kind}, {number}"])
+                for kind in self.by_type
+                for number in NUMBERS
+                if f"{kind}, {number}" in self.by_number
+            },
             "by_attribute": {name: proportion(outcomes) for name, outcomes in sorted(self.by_attribute.items())},
         }
 
@@ -68,7 +81,7 @@ def answer_questions(
         motion_tokens (`bool`, defaults to `True`): Whether the model reads the motion; else the keyframes as images.
         batch_size (`int`, defaults to 16): Questions at a time.
     """
-    asked = [(question, path) for sample, path in samples for question in sample.questions]
+    asked = [(sample, question, path) for sample, path in samples for question in sample.questions]
     tally = QuestionTally()
     for start in tqdm(range(0, len(asked), batch_size), desc="Asking questions"):
         batch = asked[start : start + batch_size]
@@ -79,13 +92,13 @@ def answer_questions(
                     "content": [{"type": "video", "path": path}, {"type": "text", "text": question.question}],
                 }
             ]
-            for question, path in batch
+            for _, question, path in batch
         ]
         if not motion_tokens:
             conversations = [replace_videos_by_keyframes(messages, processor) for messages in conversations]
         answers = answer_conversations(model, processor, conversations, max_new_tokens=16)
-        for (question, _), answer in zip(batch, answers):
-            tally.add(question, answer)
+        for (sample, question, _), answer in zip(batch, answers):
+            tally.add(sample, question, answer)
     return tally
 
 
@@ -100,5 +113,5 @@ def guess_questions(training: list[SmallWorldSample], samples: list[SmallWorldSa
     for sample in samples:
         for question in sample.questions:
             answers = counts[question.attribute]
-            tally.add(question, max(answers, key=answers.get))
+            tally.add(sample, question, max(answers, key=answers.get))
     return tally

@@ -42,6 +42,7 @@ def test_a_release_is_in_half_precision_but_for_its_codebooks(checkpoint):
     model = VideoLaVITForCausalLM.from_pretrained(checkpoint / "video-lavit", dtype=torch.float32)
     assert model.config.num_clip_tokens == 391
     assert model.generation_config.visual_guidance_scale == 1.5 and model.generation_config.min_visual_tokens == 2
+    assert all("_name_or_path" not in path.read_text() for path in checkpoint.rglob("*.json"))
     index = json.loads((checkpoint / "video-lavit-detokenizer" / "model_index.json").read_text())
     assert index["max_guidance_scale"] == 1.0 and index["keyframe_guidance_scale"] == 7.0
     with safe_open(

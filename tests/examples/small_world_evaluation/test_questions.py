@@ -2,16 +2,21 @@
 
 
 def test_answers_are_right_to_the_word():
+    from small_world.dataset import SmallWorldOptions, video_sample
     from small_world.language import Question
     from small_world_evaluation.questions import QuestionTally
 
+    single, several = (video_sample(SmallWorldOptions(num_objects=(number, number)), 0) for number in (1, 3))
     tally = QuestionTally()
     for answer in ("upper left", " Upper left ", "upper left.", "left", ""):
-        tally.add(Question("Where?", "upper left", "motion", "direction"), answer)
-    tally.add(Question("What colour?", "red", "appearance", "colour"), "red")
+        sample = single if answer else several
+        tally.add(sample, Question("Where?", "upper left", "motion", "direction"), answer)
+    tally.add(single, Question("What colour?", "red", "appearance", "colour"), "red")
     result = tally.result()
     assert result["by_type"]["motion"]["value"] == 3 / 5 and result["by_type"]["appearance"]["value"] == 1
     assert list(result["by_attribute"]) == ["appearance: colour", "motion: direction"]
+    shares = {name: share["value"] for name, share in result["by_number"].items()}
+    assert shares == {"motion, one object": 3 / 4, "motion, three objects": 0, "appearance, one object": 1}
 
 
 def test_the_most_frequent_answer_is_the_level_of_chance():
