@@ -53,6 +53,7 @@ from demo_media import (
 from PIL import Image
 from small_world.dataset import SmallWorldOptions, stream_videos
 from small_world.rendering import write_video as write_small_world_video
+from small_world.scenes import SceneDescription
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline
 from transformers_videolavit import VideoDecodingError, VideoLaVITForCausalLM, VideoLaVITProcessor
@@ -566,9 +567,18 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
+def moves_alone(description: SceneDescription) -> bool:
+    """Whether the object moves and the camera does not."""
+    return description.camera == "still" and description.objects[0].motions[0].kind == "translation"
+
+
 def render_example(folder: Path) -> Path:
-    """Renders a scene of the small world, with a combination of shape, colour and direction that training never shows."""
-    sample, frames = next(stream_videos(SmallWorldOptions(EXAMPLE_SEED, "test", (1, 1), 1, (192, 192))))
+    """
+    Renders a scene of the small world, with a combination of shape, colour and direction that training never shows: the first in
+    which the object moves and the camera does not, as the questions have it.
+    """
+    scenes = stream_videos(SmallWorldOptions(EXAMPLE_SEED, "test", (1, 1), 1, (192, 192)))
+    sample, frames = next(scene for scene in scenes if moves_alone(scene[0].description))
     path = folder / f"{sample.id}.mp4"
     write_small_world_video(path, frames)
     return path

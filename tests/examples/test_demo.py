@@ -146,3 +146,14 @@ def test_a_failure_leaves_the_old_page_alone(run_demo, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run_demo("--random_weights", "--output_dir", folder)
     assert "is not replaced" in capsys.readouterr().err
+
+
+def test_the_example_shows_what_the_questions_ask_about(tmp_path):
+    from small_world.dataset import SmallWorldOptions, video_sample
+
+    demo = importlib.import_module("demo")
+    path = demo.render_example(tmp_path)
+    options = SmallWorldOptions(demo.EXAMPLE_SEED, "test", (1, 1), 1, (192, 192))
+    sample = video_sample(options, int(path.stem.rpartition("_")[2]))
+    asked = {question.question for question in sample.questions if question.type == "motion"}
+    assert set(demo.QUESTIONS[2:]) <= asked and path.stat().st_size > 0
