@@ -51,9 +51,9 @@ from demo_media import (
     write_video,
 )
 from PIL import Image
-from small_world.dataset import SmallWorldOptions, stream_videos
+from small_world.dataset import SmallWorldOptions, moving_samples
+from small_world.rendering import render_scene
 from small_world.rendering import write_video as write_small_world_video
-from small_world.scenes import SceneDescription
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline
 from transformers_videolavit import VideoDecodingError, VideoLaVITForCausalLM, VideoLaVITProcessor
@@ -567,20 +567,15 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def moves_alone(description: SceneDescription) -> bool:
-    """Whether the object moves and the camera does not."""
-    return description.camera == "still" and description.objects[0].motions[0].kind == "translation"
-
-
 def render_example(folder: Path) -> Path:
     """
     Renders a scene of the small world, with a combination of shape, colour and direction that training never shows: the first in
     which the object moves and the camera does not, as the questions have it.
     """
-    scenes = stream_videos(SmallWorldOptions(EXAMPLE_SEED, "test", (1, 1), 1, (192, 192)))
-    sample, frames = next(scene for scene in scenes if moves_alone(scene[0].description))
+    options = SmallWorldOptions(EXAMPLE_SEED, "test", (1, 1), 1, (192, 192))
+    (sample,) = moving_samples(options, 1)
     path = folder / f"{sample.id}.mp4"
-    write_small_world_video(path, frames)
+    write_small_world_video(path, render_scene(sample.scene, options.frame_size))
     return path
 
 

@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from checkpoint_folder import load_instruct_model, load_pipeline
 from PIL import Image
-from small_world.dataset import SmallWorldOptions, SmallWorldSample, video_sample, write_dataset
+from small_world.dataset import SmallWorldOptions, SmallWorldSample, moving_samples, video_sample, write_dataset
 from small_world.language import write_caption
 from small_world.rendering import render_scene, write_video
 from small_world.scenes import CLIP_LENGTH
@@ -86,14 +86,7 @@ class Evaluation:
     def moving_samples(self, number: int, num_clips: int = 1) -> list[SmallWorldSample]:
         """The first samples of the test split that show one object in translation, in front of a camera that is still."""
         options = SmallWorldOptions(SEED, "test", (1, 1), num_clips, (FRAME_SIZE, FRAME_SIZE))
-        samples, index = [], 0
-        while len(samples) < number:
-            sample = video_sample(options, index)
-            motions = sample.description.objects[0].motions
-            if sample.description.camera == "still" and motions[0].kind == "translation":
-                samples.append(sample)
-            index += 1
-        return samples
+        return moving_samples(options, number)
 
     def clips(self, number: int) -> list[dict[str, torch.Tensor]]:
         """Held-out clips with frames of the detokenizer's size, by way of video files."""

@@ -31,9 +31,12 @@ from training.trainer import save_at_once
 from transformers import AutoModelForCausalLM, AutoProcessor, GenerationConfig, ProcessorMixin
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline, VideoLaVITKeyframePipeline
-from transformers_videolavit import save_remote_code
 from transformers_videolavit.generation_videolavit import PUBLISHED_GENERATION
 from transformers_videolavit.vector_quantization import VectorQuantizer
+
+
+# What a pipeline's configuration has for its calls.
+PIPELINE_GUIDANCE = ("max_guidance_scale", "keyframe_guidance_scale")
 
 
 def halve(model: nn.Module) -> nn.Module:
@@ -52,12 +55,11 @@ def load_language_model(source: Path) -> tuple[nn.Module, ProcessorMixin]:
 
 
 def save_language_model(model: nn.Module, processor: ProcessorMixin, target: Path) -> None:
-    """Saves a model and its processor, with their code."""
+    """Saves a model and its processor."""
 
     def save(folder: Path) -> None:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
-        save_remote_code(folder)
         forget_sources(folder)
 
     save_at_once(target, save)
@@ -74,14 +76,18 @@ def save_detokenizer(pipe: VideoLaVITDetokenizerPipeline, target: Path) -> None:
 
 
 def forget_sources(folder: Path) -> None:
-    """Removes from configurations the folders that their parts were loaded from, which mean nothing on another machine."""
+    """
+    Removes from configurations the folders that their parts were loaded from, which mean nothing on another machine, and the code
+    that they were saved with: a release lies beside the package, of which a copy would grow old. `save_remote_code` puts it back.
+    """
 
     def without_sources(value):
         if isinstance(value, dict):
-            return {name: without_sources(each) for name, each in value.items() if name != "_name_or_path"}
+            kept = {name: each for name, each in value.items() if name not in ("_name_or_path", "auto_map")}
+            return {name: without_sources(each) for name, each in kept.items()}
         return value
 
-    for path in (*folder.rglob("config.json"), *folder.rglob("model_index.json")):
+    for path in (*folder.rglob("*config.json"), *folder.rglob("model_index.json")):
         path.write_text(json.dumps(without_sources(json.loads(path.read_text())), indent=2) + "\n")
 
 
@@ -114,7 +120,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--keyframe_detokenizer", type=Path, help="folder of the keyframe pipeline, if it is another")
     for name, value in PUBLISHED_GENERATION.items():
         parser.add_argument(f"--{name}", type=type(value), help=f"for `generate`, in place of the published {value}")
-    for name in ("max_guidance_scale", "keyframe_guidance_scale"):
+    for name in PIPELINE_GUIDANCE:
         parser.add_argument(f"--{name}", type=float, help="for the pipeline, in place of the published one")
     parser.add_argument("--times", type=Path, help="JSON file of the steps' seconds, to go with the model")
     parser.add_argument("--output_dir", type=Path, required=True, help="where to write the three repositories")
@@ -124,7 +130,7 @@ def main(args: list[str] | None = None) -> None:
     arguments = parser.parse_args(args)
     pretrained, instruct = load_language_model(arguments.pretrained), load_language_model(arguments.instruct)
     pipe = load_detokenizer(arguments.detokenizer, arguments.keyframe_detokenizer)
-    scales = {name: getattr(arguments, name) for name in ("max_guidance_scale", "keyframe_guidance_scale")}
+    scales = {name: getattr(arguments, name) for name in PIPELINE_GUIDANCE}
     pipe.register_to_config(**{name: value for name, value in scales.items() if value is not None})
     models = (pretrained[0], instruct[0], *models_of(pipe))
     given = {name: getattr(arguments, name) for name in PUBLISHED_GENERATION if getattr(arguments, name) is not None}

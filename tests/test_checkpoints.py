@@ -27,15 +27,9 @@ def processor():
 @pytest.fixture(scope="module")
 def samples():
     """Scenes of combinations that training never showed, of one object that moves in front of a still camera."""
-    from small_world.dataset import SmallWorldOptions, video_sample
+    from small_world.dataset import SmallWorldOptions, moving_samples
 
-    options = SmallWorldOptions(5, "test", (1, 1), 1, FRAME_SIZE)
-    found = [video_sample(options, index) for index in range(40)]
-    return [
-        sample
-        for sample in found
-        if sample.description.camera == "still" and sample.description.objects[0].motions[0].kind == "translation"
-    ][:10]
+    return moving_samples(SmallWorldOptions(5, "test", (1, 1), 1, FRAME_SIZE), 10)
 
 
 def render(sample, num_frames=None):

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,16 @@ def _make_sample(
     caption = write_caption(description, phrasing=int(generator.integers(NUM_PHRASINGS)))
     questions = [] if scene.num_clips > 1 else ask_questions(description, generator, num_appearance_questions)
     return SmallWorldSample(name, scene, description, caption, questions)
+
+
+def moving_samples(options: SmallWorldOptions, number: int) -> list[SmallWorldSample]:
+    """The first samples whose first object is in translation, in front of a camera that is still."""
+    samples = (video_sample(options, index) for index in count())
+    return list(islice((sample for sample in samples if _is_moving(sample.description)), number))
+
+
+def _is_moving(description: SceneDescription) -> bool:
+    return description.camera == "still" and description.objects[0].motions[0].kind == "translation"
 
 
 def stream_videos(

@@ -91,7 +91,8 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def start_from_kmeans(self, unit_features: torch.Tensor):
         """
-        Makes a codebook of the k-means of vectors, in place of the one that training would start from its first batch.
+        Makes a codebook of the k-means of vectors, in place of the one that training would start from its first batch. Of
+        more vectors than a step has, every code counts as used until the moving average has forgotten them.
 
         Args:
             unit_features (`torch.FloatTensor` of shape `(num_vectors, codebook_dim)`): Unit vectors, of this process.

@@ -42,7 +42,9 @@ def test_a_release_is_in_half_precision_but_for_its_codebooks(checkpoint):
     model = VideoLaVITForCausalLM.from_pretrained(checkpoint / "video-lavit", dtype=torch.float32)
     assert model.config.num_clip_tokens == 391
     assert model.generation_config.visual_guidance_scale == 1.5 and model.generation_config.min_visual_tokens == 2
-    assert all("_name_or_path" not in path.read_text() for path in checkpoint.rglob("*.json"))
+    configurations = "".join(path.read_text() for path in checkpoint.rglob("*.json"))
+    assert "_name_or_path" not in configurations and "auto_map" not in configurations
+    assert not list((checkpoint / "video-lavit").glob("*.py"))
     index = json.loads((checkpoint / "video-lavit-detokenizer" / "model_index.json").read_text())
     assert index["max_guidance_scale"] == 1.0 and index["keyframe_guidance_scale"] == 7.0
     with safe_open(
@@ -125,6 +127,24 @@ def test_every_part_is_measured_once_and_written_into_the_card(checkpoint, tmp_p
         "The benchmarks' program",
     ):
         assert f"### {name}\n" in card.text
+
+
+def test_processes_side_by_side_keep_each_others_parts(checkpoint, monkeypatch, tmp_path):
+    import evaluate_tiny
+
+    arguments = ["--checkpoint", str(checkpoint), "--output_dir", str(tmp_path), "--parts"]
+
+    def first(evaluation):
+        # Another process ends while this one measures.
+        evaluate_tiny.main([*arguments, "second"])
+        return {"value": 1}
+
+    monkeypatch.setattr(evaluate_tiny, "Evaluation", lambda arguments: None)
+    monkeypatch.setattr(evaluate_tiny, "PARTS", {"first": first, "second": lambda evaluation: {"value": 2}})
+    evaluate_tiny.main([*arguments, "first"])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["parts"] == {"first": {"value": 1}, "second": {"value": 2}}
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_the_snippets_of_the_card_run(checkpoint, monkeypatch):

@@ -109,7 +109,7 @@ def test_colours_are_told_from_own_colours_and_shapes_from_turned_ones():
         assert trained[f"{name}_accuracy"] == own[f"{name}_accuracy"]
 
     def loss(name, value, colours_turn):
-        """The loss where one attribute has a value everywhere; with other colours each time, or without."""
+        """The loss where one attribute has a value everywhere, with one of two turns of the colours."""
         torch.manual_seed(1 + colours_turn)
         return float(model(pixel_values, **{**labels, name: torch.full_like(labels[name], value)})["loss"].detach())
 
