@@ -30,7 +30,7 @@ from transformers import AutoModelForCausalLM, AutoProcessor
 from .stand_ins import train_clip, write_video_protocol
 
 
-DAMAGE = 0.5  # noise in each weight matrix of the language model, in units of its standard deviation
+DAMAGE = 1.0  # noise in each weight matrix of the language model, in units of its standard deviation
 
 
 def write_question_layout(folder: Path, samples: list[tuple[SmallWorldSample, str]]) -> None:

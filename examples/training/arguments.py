@@ -34,6 +34,8 @@ class VideoLaVITTrainingArguments(TrainingArguments):
         learning_rates (`dict[str, float]`, *optional*): Peak learning rates of the parameters whose name matches a
             regular expression (`re.search`; the first that matches counts). The others have `learning_rate`.
         overwrite_checkpoints (`bool`, defaults to `False`): Start anew although `output_dir` has checkpoints.
+        muon_learning_rate (`float`, *optional*): Peak learning rate of weight matrices and convolution kernels, which Muon then updates
+            in place of AdamW. The others have `learning_rate`.
         flash_sdp (`bool`, defaults to `True`): Whether PyTorch may choose its flash kernel for attention. On CPUs that one is slow
             to go back through many short sequences, such as a position's over the frames.
         in_memory (`bool`, defaults to `False`): Whether to read all training samples first and to keep them in the memory of the
@@ -71,6 +73,12 @@ class VideoLaVITTrainingArguments(TrainingArguments):
             "'{\"merger|multi_modal_projector\": 5e-5}'. The first that matches counts."
         },
     )
+    muon_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Has Muon update weight matrices and convolution kernels, with this learning rate; the rest stays with AdamW."
+        },
+    )
     flash_sdp: bool = field(
         default=True,
         metadata={
@@ -87,6 +95,10 @@ class VideoLaVITTrainingArguments(TrainingArguments):
         if isinstance(self.learning_rates, str):
             self.learning_rates = json.loads(self.learning_rates)
         super().__post_init__()
+        if self.muon_learning_rate is not None and (self.fsdp or self.deepspeed):
+            raise ValueError(
+                "`muon_learning_rate` wants whole weight matrices in each process: it does not go with FSDP or DeepSpeed."
+            )
 
 
 def parse_arguments(

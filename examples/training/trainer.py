@@ -35,6 +35,7 @@ from transformers.utils import logging
 from training.arguments import VideoLaVITTrainingArguments
 from training.cache import InMemorySamples
 from training.model_card import write_model_card
+from training.muon import Muon, parameter_groups
 
 
 logger = logging.get_logger(__name__)
@@ -146,23 +147,27 @@ class VideoLaVITTrainer(Trainer):
 
     def create_optimizer(self, model=None):
         is_new = self.optimizer is None
+        if is_new and self.args.muon_learning_rate is not None:
+            rates = (self.args.muon_learning_rate, self.args.learning_rate)
+            groups = parameter_groups(model or self.model, *rates, self.args.weight_decay)
+            self.optimizer = Muon(groups, lr=self.args.learning_rate)
         optimizer = super().create_optimizer(model)
         if is_new and self.args.learning_rates:
             names = {id(parameter): name for name, parameter in (model or self.model).named_parameters()}
             optimizer.param_groups[:] = [
                 {**group, "params": parameters, "lr": learning_rate}
                 for group in optimizer.param_groups
-                for learning_rate, parameters in self._group_by_learning_rate(group["params"], names).items()
+                for learning_rate, parameters in self._group_by_learning_rate(group, names).items()
             ]
         return optimizer
 
-    def _group_by_learning_rate(self, parameters, names):
+    def _group_by_learning_rate(self, group, names):
         groups = {}
-        for parameter in parameters:
+        for parameter in group["params"]:
             rates = [
                 rate for pattern, rate in self.args.learning_rates.items() if re.search(pattern, names[id(parameter)])
             ]
-            groups.setdefault(float(rates[0] if rates else self.args.learning_rate), []).append(parameter)
+            groups.setdefault(float(rates[0] if rates else group["lr"]), []).append(parameter)
         return groups
 
     def _save_checkpoint(self, model, trial):

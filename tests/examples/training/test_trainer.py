@@ -258,3 +258,23 @@ def test_the_flash_kernel_can_be_left_out(tmp_path):
             VideoLaVITTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none", flash_sdp=flash_sdp)
         )
         assert torch.backends.cuda.flash_sdp_enabled() == flash_sdp
+
+
+def test_muon_has_its_own_learning_rate(tmp_path):
+    from training.muon import Muon
+
+    trainer, _ = make_trainer(tmp_path, muon_learning_rate=0.02)
+    trainer.model.middle = nn.Linear(8, 8)
+    optimizer = trainer.create_optimizer()
+    assert isinstance(optimizer, Muon)
+    (group,) = (group for group in optimizer.param_groups if group["muon"])
+    assert [id(parameter) for parameter in group["params"]] == [id(trainer.model.middle.weight)]
+    assert (group["lr"], group["weight_decay"]) == (0.02, 0.1)
+    assert trainer.create_optimizer() is optimizer
+
+
+def test_muon_does_not_go_with_sharded_weights(tmp_path):
+    from training.arguments import VideoLaVITTrainingArguments
+
+    with pytest.raises(ValueError, match="muon_learning_rate"):
+        VideoLaVITTrainingArguments(output_dir=str(tmp_path), use_cpu=True, muon_learning_rate=0.1, fsdp=True)
