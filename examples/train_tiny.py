@@ -174,7 +174,14 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             "data/train_long",
         ),
         "data_validation": Step(
-            "small_world", {"split": "validation", "num_videos": 100, "num_images": 200, **world}, "data/validation"
+            "small_world",
+            {
+                "split": "validation",
+                "num_videos": scale["validation_videos"],
+                "num_images": scale["validation_images"],
+                **world,
+            },
+            "data/validation",
         ),
         "image_encoder": Step(
             "train_small_world_encoder",

@@ -95,10 +95,6 @@ class VideoLaVITTrainingArguments(TrainingArguments):
         if isinstance(self.learning_rates, str):
             self.learning_rates = json.loads(self.learning_rates)
         super().__post_init__()
-        if self.muon_learning_rate is not None and (self.fsdp or self.deepspeed):
-            raise ValueError(
-                "`muon_learning_rate` wants whole weight matrices in each process: it does not go with FSDP or DeepSpeed."
-            )
 
 
 def parse_arguments(

@@ -14,13 +14,14 @@
 """
 Muon (https://kellerjordan.github.io/posts/muon/) for weight matrices and convolution kernels, beside AdamW for everything else.
 
-`torch.optim.Muon` takes matrices alone, and computes in bfloat16, which is slow on CPUs that have no units for it.
+`torch.optim.Muon` takes matrices alone, and orthogonalizes one at a time in bfloat16, which on CPUs without units for it is slow.
 """
 
 from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.optim.adamw import adamw
 
 
 # Of the Newton-Schulz iteration (Keller Jordan's post): the largest slope at 0.
@@ -31,19 +32,19 @@ EXCLUDED = ("conv_in.", "conv_out.", "embed", "lm_head", "codebook")
 MIN_SIDE = 8
 
 
-class Muon(torch.optim.Optimizer):
+class MuonWithAuxAdam(torch.optim.Optimizer):
     """
-    Muon for the groups that say `muon=True`, AdamW for the others.
+    Muon for the groups with `use_muon`, AdamW for the others.
 
     A weight is seen as a matrix of shape (out, in), a kernel of shape (out, in, ...) as one of shape (out, in · ...). Its momentum is
     brought close to an orthogonal matrix, whose entries are scaled to the size that AdamW's updates have
     (https://arxiv.org/abs/2502.16982), so that learning rates compare.
 
     Args:
-        params (`Iterable[dict]`): Groups of parameters, with `muon`.
+        params (`Iterable[dict]`): Groups of parameters, with `use_muon`.
         lr (`float`): Learning rate of groups that have none of their own.
         momentum (`float`, defaults to 0.95): Muon's, of Nesterov's kind.
-        betas (`tuple[float, float]`, defaults to `(0.9, 0.99)`): AdamW's.
+        betas (`tuple[float, float]`, defaults to `(0.9, 0.999)`): AdamW's.
         eps (`float`, defaults to 1e-8): AdamW's.
         weight_decay (`float`, defaults to 0.0): Of both, times the learning rate.
     """
@@ -53,12 +54,12 @@ class Muon(torch.optim.Optimizer):
         params: Iterable[dict],
         lr: float,
         momentum: float = 0.95,
-        betas: tuple[float, float] = (0.9, 0.99),
+        betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ):
         defaults = {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**defaults, "muon": False})
+        super().__init__(params, {**defaults, "use_muon": False})
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -69,9 +70,7 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            for parameter in parameters:
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            (self._step_muon if group["muon"] else self._step_adamw)(group, parameters)
+            (self._step_muon if group["use_muon"] else self._step_adamw)(group, parameters)
         return loss
 
     def _step_muon(self, group: dict, parameters: list[nn.Parameter]) -> None:
@@ -87,25 +86,39 @@ class Muon(torch.optim.Optimizer):
             updates = orthogonalize(torch.stack([matrix for _, matrix in pairs]))
             size = 0.2 * max(shape) ** 0.5 * group["lr"]
             for (parameter, _), update in zip(pairs, updates):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.add_(update.reshape(parameter.shape), alpha=-size)
 
     def _step_adamw(self, group: dict, parameters: list[nn.Parameter]) -> None:
-        first, second = group["betas"]
         for parameter in parameters:
-            state = self.state[parameter]
-            if not state:
-                state["step"] = 0
-                state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-            state["step"] += 1
-            state["mean"].lerp_(parameter.grad, 1 - first)
-            state["square"].mul_(second).addcmul_(parameter.grad, parameter.grad, value=1 - second)
-            root = (state["square"] / (1 - second ** state["step"])).sqrt_().add_(group["eps"])
-            parameter.addcdiv_(state["mean"], root, value=-group["lr"] / (1 - first ** state["step"]))
+            if not self.state[parameter]:
+                self.state[parameter].update(
+                    step=torch.tensor(0.0), mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter)
+                )
+        means, squares, steps = (
+            [self.state[parameter][name] for parameter in parameters] for name in ("mean", "square", "step")
+        )
+        beta1, beta2 = group["betas"]
+        adamw(
+            parameters,
+            [parameter.grad for parameter in parameters],
+            means,
+            squares,
+            [],
+            steps,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
 
 
 def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
     """
-    U Vᵀ of matrices U S Vᵀ, roughly: singular values come out between about 0.7 and 1.2.
+    U Vᵀ of matrices U S Vᵀ, roughly: singular values that are not tiny come near to 1.
 
     Args:
         matrices (`torch.Tensor` of shape (batch_size, rows, columns)): In float32.
@@ -126,7 +139,7 @@ def parameter_groups(
     model: nn.Module, muon_learning_rate: float, learning_rate: float, weight_decay: float = 0.0
 ) -> list[dict]:
     """
-    The trained parameters as groups for [`Muon`]: matrices and kernels with its learning rate, the rest with AdamW's. Biases and
+    The trained parameters as groups for [`MuonWithAuxAdam`]: matrices and kernels with its learning rate, the rest with AdamW's. Biases and
     scales don't decay.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -138,7 +151,7 @@ def parameter_groups(
     return [
         {
             "params": parameters,
-            "muon": uses_muon,
+            "use_muon": uses_muon,
             "lr": muon_learning_rate if uses_muon else learning_rate,
             "weight_decay": weight_decay if decays else 0.0,
         }

@@ -35,7 +35,7 @@ from transformers.utils import logging
 from training.arguments import VideoLaVITTrainingArguments
 from training.cache import InMemorySamples
 from training.model_card import write_model_card
-from training.muon import Muon, parameter_groups
+from training.muon import MuonWithAuxAdam, parameter_groups
 
 
 logger = logging.get_logger(__name__)
@@ -73,6 +73,10 @@ class VideoLaVITTrainer(Trainer):
         self.metric_names = tuple(metric_names)
         self._metric_records: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         super().__init__(*args, **kwargs)
+        if self.args.muon_learning_rate is not None and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise ValueError(
+                "`muon_learning_rate` wants whole weight matrices in each process: it does not go with FSDP or DeepSpeed."
+            )
         if self.args.in_memory:
             self.train_dataset = InMemorySamples(self.train_dataset, self.args)
             # Other processes could not read the device's memory.
@@ -150,7 +154,8 @@ class VideoLaVITTrainer(Trainer):
         if is_new and self.args.muon_learning_rate is not None:
             rates = (self.args.muon_learning_rate, self.args.learning_rate)
             groups = parameter_groups(model or self.model, *rates, self.args.weight_decay)
-            self.optimizer = Muon(groups, lr=self.args.learning_rate)
+            betas = (self.args.adam_beta1, self.args.adam_beta2)
+            self.optimizer = MuonWithAuxAdam(groups, self.args.learning_rate, betas=betas, eps=self.args.adam_epsilon)
         optimizer = super().create_optimizer(model)
         if is_new and self.args.learning_rates:
             names = {id(parameter): name for name, parameter in (model or self.model).named_parameters()}

@@ -73,6 +73,8 @@ def test_steps_run_once_and_in_order_with_their_times(tmp_path, capsys):
             "single_images": 1,
             "long_videos": 1,
             "images": 2,
+            "validation_videos": 2,
+            "validation_images": 2,
             "steps": {"data_validation": {"num_videos": 1, "num_images": 1}},
         }
     }

@@ -40,7 +40,9 @@ def test_only_maps_between_features_are_muons_and_only_weights_decay():
     model = Network()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = {
-        (group["muon"], group["lr"], group["weight_decay"]): {names[id(parameter)] for parameter in group["params"]}
+        (group["use_muon"], group["lr"], group["weight_decay"]): {
+            names[id(parameter)] for parameter in group["params"]
+        }
         for group in groups_of(model, weight_decay=0.1)
     }
     assert found == {
@@ -53,13 +55,13 @@ def test_only_maps_between_features_are_muons_and_only_weights_decay():
 
 
 def test_matrices_move_as_with_pytorchs_muon_and_kernels_as_matrices():
-    from training.muon import Muon
+    from training.muon import MuonWithAuxAdam
 
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(16, 36, generator=generator)
     ours = [nn.Parameter(start.clone()), nn.Parameter(start.reshape(16, 4, 3, 3).clone())]
     theirs = nn.Parameter(start.clone())
-    optimizer = Muon([{"params": ours, "muon": True, "weight_decay": 0.1}], lr=0.02)
+    optimizer = MuonWithAuxAdam([{"params": ours, "use_muon": True, "weight_decay": 0.1}], lr=0.02)
     reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     for _ in range(3):
         gradient = torch.randn(16, 36, generator=generator)
@@ -73,13 +75,13 @@ def test_matrices_move_as_with_pytorchs_muon_and_kernels_as_matrices():
 
 
 def test_the_rest_moves_as_with_adamw():
-    from training.muon import Muon
+    from training.muon import MuonWithAuxAdam
 
     ours, theirs = nn.Linear(4, 3), nn.Linear(4, 3)
     theirs.load_state_dict(ours.state_dict())
     settings = {"lr": 0.01, "betas": (0.9, 0.99), "weight_decay": 0.1}
     optimizers = [
-        Muon([{"params": list(ours.parameters())}], **settings),
+        MuonWithAuxAdam([{"params": list(ours.parameters())}], **settings),
         torch.optim.AdamW(theirs.parameters(), **settings),
     ]
     x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
@@ -92,7 +94,7 @@ def test_the_rest_moves_as_with_adamw():
 
 
 def test_its_state_can_be_saved_and_loaded():
-    from training.muon import Muon
+    from training.muon import MuonWithAuxAdam
 
     x = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
 
@@ -103,10 +105,10 @@ def test_its_state_can_be_saved_and_loaded():
             optimizer.step()
 
     model = Network()
-    optimizer = Muon(groups_of(model), lr=0.001)
+    optimizer = MuonWithAuxAdam(groups_of(model), lr=0.001)
     train(model, optimizer, 2)
     resumed = copy.deepcopy(model)
-    other = Muon(groups_of(resumed), lr=0.001)
+    other = MuonWithAuxAdam(groups_of(resumed), lr=0.001)
     other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     train(model, optimizer, 2)
     train(resumed, other, 2)

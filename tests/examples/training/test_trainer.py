@@ -261,20 +261,31 @@ def test_the_flash_kernel_can_be_left_out(tmp_path):
 
 
 def test_muon_has_its_own_learning_rate(tmp_path):
-    from training.muon import Muon
+    from training.muon import MuonWithAuxAdam
 
-    trainer, _ = make_trainer(tmp_path, muon_learning_rate=0.02)
+    trainer, _ = make_trainer(tmp_path, muon_learning_rate=0.02, adam_beta2=0.95)
     trainer.model.middle = nn.Linear(8, 8)
     optimizer = trainer.create_optimizer()
-    assert isinstance(optimizer, Muon)
-    (group,) = (group for group in optimizer.param_groups if group["muon"])
+    assert isinstance(optimizer, MuonWithAuxAdam)
+    (group,) = (group for group in optimizer.param_groups if group["use_muon"])
     assert [id(parameter) for parameter in group["params"]] == [id(trainer.model.middle.weight)]
     assert (group["lr"], group["weight_decay"]) == (0.02, 0.1)
+    others = [group for group in optimizer.param_groups if not group["use_muon"]]
+    assert {(group["lr"], group["betas"]) for group in others} == {(0.1, (0.9, 0.95))}
     assert trainer.create_optimizer() is optimizer
 
 
-def test_muon_does_not_go_with_sharded_weights(tmp_path):
-    from training.arguments import VideoLaVITTrainingArguments
+@pytest.mark.parametrize("enabled", ["is_fsdp_enabled", "is_deepspeed_enabled"])
+def test_muon_does_not_go_with_sharded_weights(enabled, tmp_path, monkeypatch):
+    from transformers import Trainer
 
+    # Whatever enables it: an argument, or the configuration of `accelerate launch`.
+    create = Trainer.create_accelerator_and_postprocess
+
+    def create_sharded(self):
+        create(self)
+        setattr(self, enabled, True)
+
+    monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", create_sharded)
     with pytest.raises(ValueError, match="muon_learning_rate"):
-        VideoLaVITTrainingArguments(output_dir=str(tmp_path), use_cpu=True, muon_learning_rate=0.1, fsdp=True)
+        make_trainer(tmp_path, muon_learning_rate=0.1)
