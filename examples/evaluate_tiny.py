@@ -20,7 +20,7 @@ Measures a model of the small world on held-out combinations, with confidence in
 
 The checkpoint is what `train_tiny.py` releases: a folder with `video-lavit`, `video-lavit-sft` and `video-lavit-detokenizer`. Of
 `--without_motion`, a model that was trained alike but without motion tokens, the first two. Parts that are measured already, with the same
-checkpoint and numbers, are left out; `results.json` has what was measured, and the pictures are beside it. Processes with the same
+checkpoint and arguments that they depend on, are left out; `results.json` has what was measured, and the pictures are beside it. Processes with the same
 arguments but for `--parts` may run side by side, where one has all parts that read videos (`reconstruction`, `questions`, `token_rates`, `benchmarks`).
 """
 
@@ -239,15 +239,17 @@ def tile_videos(videos: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.concatenate(row, axis=2) for row in rows], axis=1)
 
 
-PARTS: dict[str, Callable[[Evaluation], dict]] = {
-    "reconstruction": Evaluation.reconstruction,
-    "questions": Evaluation.questions,
-    "text_to_video": Evaluation.text_to_video,
-    "image_to_video": Evaluation.image_to_video,
-    "long_video": Evaluation.long_video,
-    "token_rates": Evaluation.token_rates,
-    "benchmarks": Evaluation.benchmarks,
+# Each part with the arguments that it depends on, beside those that all do.
+PARTS: dict[str, tuple[Callable[[Evaluation], dict], tuple[str, ...]]] = {
+    "reconstruction": (Evaluation.reconstruction, ("num_reconstructions",)),
+    "questions": (Evaluation.questions, ("num_question_videos", "without_motion")),
+    "text_to_video": (Evaluation.text_to_video, ("num_generations", "without_motion")),
+    "image_to_video": (Evaluation.image_to_video, ("num_generations",)),
+    "long_video": (Evaluation.long_video, ("num_long_videos",)),
+    "token_rates": (Evaluation.token_rates, ("num_token_rate_clips", "motion_tokenizers")),
+    "benchmarks": (Evaluation.benchmarks, ("num_benchmark_videos", "num_clip_steps")),
 }
+COMMON_SETTINGS = ("checkpoint", "dtype", "num_inference_steps")
 
 
 def parse_arguments(args: list[str] | None) -> argparse.Namespace:
@@ -286,35 +288,42 @@ def parse_arguments(args: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
+def describe_value(value):
+    """An argument as JSON holds it."""
+    if isinstance(value, list):
+        return [describe_value(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 def main(args: list[str] | None = None) -> None:
     arguments = parse_arguments(args)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     path = arguments.output_dir / "results.json"
-    settings = {
-        name: str(value)
-        for name, value in sorted(vars(arguments).items())
-        if name not in ("parts", "write_card", "output_dir", "device")
-    }
-    settings["weights"] = card.fingerprint(arguments.checkpoint)
+    common = {name: describe_value(getattr(arguments, name)) for name in COMMON_SETTINGS}
+    common["weights"] = card.fingerprint(arguments.checkpoint)
 
     def read_results() -> dict:
+        """What was measured of the same model; of another one, nothing is kept."""
         results = json.loads(path.read_text()) if path.exists() else {}
-        if results.get("settings") != settings:
-            results = {"settings": settings, "versions": card.versions(), "parts": {}, "seconds": {}}
+        if results.get("model") != common:
+            results = {"model": common, "versions": card.versions(), "settings": {}, "parts": {}, "seconds": {}}
         return results
 
     results = read_results()
     evaluation = None
     for name in arguments.parts:
-        if name in results["parts"]:
+        measure, own = PARTS[name]
+        settings = {argument: describe_value(getattr(arguments, argument)) for argument in own}
+        if results["settings"].get(name) == settings:
             print(f"{name}: measured already")
             continue
         evaluation = evaluation if evaluation is not None else Evaluation(arguments)
         start = time.monotonic()
-        measured = PARTS[name](evaluation)
+        measured = measure(evaluation)
         # With what another process has measured in the meantime.
         results = read_results()
         results["parts"][name] = measured
+        results["settings"][name] = settings
         results["seconds"][name] = round(time.monotonic() - start, 1)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.incomplete")
         temporary.write_text(json.dumps(results, indent=2) + "\n")

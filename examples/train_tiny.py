@@ -343,13 +343,13 @@ def run_step(label: str, name: str, step: Step, folder: Path, scale: dict, num_j
     """Runs a step unless it is done, and notes its time and that it is."""
     mark = folder / "done" / name
     if mark.exists():
-        print(f"{label}: done", flush=True)
+        report(f"{label}: done")
         return
     overrides = dict(scale.get("steps", {}).get(name, {}))
     if step.config is not None:
         overrides = {**scale.get("training", {}), **overrides}
     command = command_of(step, folder, overrides)
-    print(f"{label}: {' '.join(command[1:])}", flush=True)
+    report(f"{label}: {' '.join(command[1:])}")
     start = time.monotonic()
     if num_jobs == 1:
         subprocess.run(command, check=True)
@@ -361,11 +361,16 @@ def run_step(label: str, name: str, step: Step, folder: Path, scale: dict, num_j
             environment = {"OMP_NUM_THREADS": threads, **os.environ}
             result = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
         outcome = "took" if result.returncode == 0 else f"failed, as {log} tells, after"
-        print(f"{label}: {outcome} {time.monotonic() - start:.0f} seconds", flush=True)
+        report(f"{label}: {outcome} {time.monotonic() - start:.0f} seconds")
         result.check_returncode()
     add_time(folder / "times.json", name, time.monotonic() - start)
     mark.parent.mkdir(exist_ok=True)
     mark.touch()
+
+
+def report(line: str) -> None:
+    """Prints a line; several threads do, and `print` would write its end apart from it."""
+    print(f"{line}\n", end="", flush=True)
 
 
 _times_lock = Lock()

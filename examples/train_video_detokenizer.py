@@ -124,10 +124,17 @@ class DataArguments:
     eval_videos: list[str] | None = field(default=None, metadata={"help": "The same, to evaluate on."})
     height: int = field(default=320, metadata={"help": "Height of the frames."})
     width: int = field(default=576, metadata={"help": "Width of the frames."})
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Train on only so many of the videos, evenly spaced; by default on all."}
+    )
     cache_dir: str | None = field(
         default=None,
         metadata={"help": "Folder to keep the latents of one clip of each video in; by default they are made anew."},
     )
+
+    def __post_init__(self):
+        if self.max_train_samples is not None and self.max_train_samples < 1:
+            raise ValueError(f"`max_train_samples` is at least 1, but it is {self.max_train_samples}.")
 
 
 @dataclass
@@ -367,11 +374,14 @@ def main(args: list[str] | None = None):
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(bool(re.search(TRAINABLE[model_args.trainable], name)))
 
-    def build_dataset(videos: list[str]) -> VideoClipDataset:
+    def build_dataset(videos: list[str], max_samples: int | None = None) -> VideoClipDataset:
         size = (data_args.height, data_args.width)
-        return VideoClipDataset(find_media(videos, "video"), video_processor, size, seed=training_args.seed)
+        files = find_media(videos, "video")
+        if max_samples is not None and max_samples < len(files):
+            files = [files[number * len(files) // max_samples] for number in range(max_samples)]
+        return VideoClipDataset(files, video_processor, size, seed=training_args.seed)
 
-    train_dataset = build_dataset(data_args.train_videos)
+    train_dataset = build_dataset(data_args.train_videos, data_args.max_train_samples)
     eval_dataset = build_dataset(data_args.eval_videos) if data_args.eval_videos else None
     if data_args.cache_dir is not None:
         settings = {

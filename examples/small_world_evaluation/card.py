@@ -175,9 +175,12 @@ def _describe_long_video(result: dict) -> str:
 
 
 def _describe_token_rates(result: dict) -> str:
+    own, *others = result["motion_tokens"]
+    counts = [f"{own['tokens']} (of this model)" if others else str(own["tokens"])]
+    counts += [str(values["tokens"]) for values in others]
     motion = [
-        [str(values["tokens"]), _number(values["signal_to_noise"], 1), _number(values["psnr"])]
-        for values in result["motion_tokens"]
+        [count, _number(values["signal_to_noise"], 1), _number(values["psnr"])]
+        for count, values in zip(counts, result["motion_tokens"])
     ]
     frames = [
         [str(values["pictures"]), _number(values["tokens_per_second"], 1), _number(values["psnr"])]
@@ -267,9 +270,7 @@ def write_card(checkpoint: Path, results: dict, pictures: Path) -> Path:
         data,
         template_path=str(TEMPLATE),
         evaluation=describe_results(results["parts"]),
-        settings=results["settings"],
         versions=results["versions"],
-        seconds=results["seconds"],
         pictures=dict(shown),
         times=times,
         **{name: path.read_text(encoding="utf-8").strip() if path.exists() else "" for name, path in written.items()},

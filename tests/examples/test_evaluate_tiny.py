@@ -116,6 +116,8 @@ def test_every_part_is_measured_once_and_written_into_the_card(checkpoint, tmp_p
     assert measured["questions about motion"] == round(100 * motion, 2)
     assert "## Training\n\nIn two runs.\n" in card.text
     assert "### What the results come from\n\nWeights are random.\n" in card.text
+    tokens = results["parts"]["token_rates"]["motion_tokens"][0]["tokens"]
+    assert f"| {tokens} (of this model) |" in card.text and f"| {tokens} |" in card.text
     assert "| pretrain | 12.5 |" in card.text and (checkpoint / "media" / "text_to_video.png").exists()
     for name in (
         "Reconstruction",
@@ -140,7 +142,8 @@ def test_processes_side_by_side_keep_each_others_parts(checkpoint, monkeypatch, 
         return {"value": 1}
 
     monkeypatch.setattr(evaluate_tiny, "Evaluation", lambda arguments: None)
-    monkeypatch.setattr(evaluate_tiny, "PARTS", {"first": first, "second": lambda evaluation: {"value": 2}})
+    parts = {"first": (first, ()), "second": (lambda evaluation: {"value": 2}, ())}
+    monkeypatch.setattr(evaluate_tiny, "PARTS", parts)
     evaluate_tiny.main([*arguments, "first"])
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["parts"] == {"first": {"value": 1}, "second": {"value": 2}}
@@ -159,11 +162,28 @@ def test_the_snippets_of_the_card_run(checkpoint, monkeypatch):
     assert len(names["frames"]) == 24 and names["image"].size == (64, 64)
 
 
-def test_other_numbers_or_weights_are_measured_anew(checkpoint, tmp_path):
-    from evaluate_tiny import main
+def test_what_a_part_depends_on_decides_whether_it_is_measured_anew(tmp_path, monkeypatch, capsys):
+    import evaluate_tiny
 
-    arguments = ["--checkpoint", str(checkpoint), "--output_dir", str(tmp_path), "--device", "cpu"]
-    for number in ("1", "2"):
-        main([*arguments, "--parts", "questions", "--num_question_videos", number])
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert results["settings"]["num_question_videos"] == "2"
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    parts = {"questions": "num_question_videos", "token_rates": "motion_tokenizers"}
+    parts = {name: (lambda evaluation: {}, (argument,)) for name, argument in parts.items()}
+    monkeypatch.setattr(evaluate_tiny, "Evaluation", lambda arguments: None)
+    monkeypatch.setattr(evaluate_tiny, "PARTS", parts)
+    monkeypatch.setattr(evaluate_tiny.card, "describe_results", lambda parts: "")
+
+    def measured_already(*arguments):
+        paths = ["--checkpoint", str(tmp_path), "--output_dir", str(tmp_path / "results")]
+        evaluate_tiny.main([*paths, "--parts", *parts, *arguments])
+        return capsys.readouterr().out.strip().splitlines()
+
+    assert measured_already() == []
+    assert measured_already("--num_question_videos", "2") == ["token_rates: measured already"]
+    others = ("--num_question_videos", "2", "--motion_tokenizers", "fewer", "more")
+    assert measured_already(*others) == ["questions: measured already"]
+    results = json.loads((tmp_path / "results" / "results.json").read_text())
+    settings = {"questions": {"num_question_videos": 2}, "token_rates": {"motion_tokenizers": ["fewer", "more"]}}
+    assert results["settings"] == settings
+    (tmp_path / "model.safetensors").write_bytes(b"others")
+    assert measured_already(*others, "--parts", "questions") == []
+    assert list(json.loads((tmp_path / "results" / "results.json").read_text())["parts"]) == ["questions"]

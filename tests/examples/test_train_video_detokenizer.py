@@ -355,6 +355,15 @@ def test_a_run_on_cached_latents_learns_from_the_same_clips(parts, tmp_path, mon
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+def test_a_part_of_the_videos_can_be_trained_on(parts, tmp_path):
+    from train_video_detokenizer import DataArguments, main
+
+    main(arguments(parts, tmp_path / "out", max_steps=1, cache_dir=tmp_path / "cache", max_train_samples=2))
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 2
+    with pytest.raises(ValueError, match="`max_train_samples` is at least 1, but it is 0"):
+        DataArguments(train_videos=["videos"], max_train_samples=0)
+
+
 def test_motion_channels_of_a_new_model_can_begin_larger(parts):
     from train_video_detokenizer import ModelArguments, build_pipeline
 
