@@ -24,7 +24,7 @@ def groups_of(model, **kwargs):
     return parameter_groups(model, 0.02, 0.001, **kwargs)
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 24), (2, 24, 8), (1, 16, 16)])
+@pytest.mark.parametrize("shape", [(3, 8, 24), (2, 24, 8), (1, 16, 16), (2, 16, 144), (2, 144, 16)])
 def test_orthogonalized_matrices_keep_their_directions_and_lose_their_scales(shape):
     from training.muon import orthogonalize
 
@@ -34,6 +34,16 @@ def test_orthogonalized_matrices_keep_their_directions_and_lose_their_scales(sha
     values = core.diagonal(dim1=-2, dim2=-1)
     assert (values > 0.3).all() and (values < 1.3).all()
     torch.testing.assert_close(core, torch.diag_embed(values), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 144), (2, 144, 16)])
+def test_gram_matrices_give_what_the_iteration_on_the_matrices_gives(shape, monkeypatch):
+    from training import muon
+
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    result = muon.orthogonalize(matrices)
+    monkeypatch.setattr(muon, "GRAM_RATIO", 100)
+    torch.testing.assert_close(result, muon.orthogonalize(matrices), atol=1e-5, rtol=0)
 
 
 def test_only_maps_between_features_are_muons_and_only_weights_decay():
