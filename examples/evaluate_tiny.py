@@ -288,18 +288,13 @@ def parse_arguments(args: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
-def describe_value(value):
-    """An argument as JSON holds it."""
-    if isinstance(value, list):
-        return [describe_value(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
 def main(args: list[str] | None = None) -> None:
     arguments = parse_arguments(args)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     path = arguments.output_dir / "results.json"
-    common = {name: describe_value(getattr(arguments, name)) for name in COMMON_SETTINGS}
+    # As JSON holds them, to compare with.
+    values = json.loads(json.dumps(vars(arguments), default=str))
+    common = {name: values[name] for name in COMMON_SETTINGS}
     common["weights"] = card.fingerprint(arguments.checkpoint)
 
     def read_results() -> dict:
@@ -313,7 +308,7 @@ def main(args: list[str] | None = None) -> None:
     evaluation = None
     for name in arguments.parts:
         measure, own = PARTS[name]
-        settings = {argument: describe_value(getattr(arguments, argument)) for argument in own}
+        settings = {argument: values[argument] for argument in own}
         if results["settings"].get(name) == settings:
             print(f"{name}: measured already")
             continue

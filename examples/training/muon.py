@@ -144,7 +144,7 @@ def _iterate_on_gram(matrices: torch.Tensor) -> torch.Tensor:
     """What the iteration multiplies wide matrices by, from their Gram matrices alone, which are smaller."""
     a, b, c = COEFFICIENTS
     gram = matrices @ matrices.mT
-    factor = identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device).expand_as(gram)
+    factor = identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     for iteration in range(NUM_ITERATIONS):
         # Polynomials of one symmetric matrix: they commute.
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * identity

@@ -356,10 +356,22 @@ def test_a_run_on_cached_latents_learns_from_the_same_clips(parts, tmp_path, mon
 
 
 def test_a_part_of_the_videos_can_be_trained_on(parts, tmp_path):
+    from safetensors.torch import load_file
     from train_video_detokenizer import DataArguments, main
 
-    main(arguments(parts, tmp_path / "out", max_steps=1, cache_dir=tmp_path / "cache", max_train_samples=2))
-    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 2
+    keyframes = {}
+    for name, number in (("all", None), ("part", 2)):
+        main(
+            arguments(
+                parts, tmp_path / name, max_steps=1, cache_dir=tmp_path / f"{name}-cache", max_train_samples=number
+            )
+        )
+        files = sorted((tmp_path / f"{name}-cache").glob("*.safetensors"))
+        keyframes[name] = [load_file(file)["keyframe"] for file in files]
+    assert len(keyframes["all"]) == 4 and len(keyframes["part"]) == 2
+    for kept, index in zip(keyframes["part"], (0, 2)):
+        torch.testing.assert_close(kept, keyframes["all"][index], rtol=0, atol=0)
+    assert not torch.equal(keyframes["all"][1], keyframes["all"][2])
     with pytest.raises(ValueError, match="`max_train_samples` is at least 1, but it is 0"):
         DataArguments(train_videos=["videos"], max_train_samples=0)
 
