@@ -20,7 +20,7 @@ Measures a model of the small world on held-out combinations, with confidence in
 
 The checkpoint is what `train_tiny.py` releases: a folder with `video-lavit`, `video-lavit-sft` and `video-lavit-detokenizer`. Of
 `--without_motion`, a model that was trained alike but without motion tokens, the first two. Parts that are measured already, with the same
-checkpoint and arguments that they depend on, are left out; `results.json` has what was measured, and the pictures are beside it. Processes with the same
+weights and arguments that they depend on, are left out; `results.json` has what was measured, and the pictures are beside it. Processes with the same
 arguments but for `--parts` may run side by side, where one has all parts that read videos (`reconstruction`, `questions`, `token_rates`, `benchmarks`).
 """
 
@@ -29,6 +29,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -239,15 +240,45 @@ def tile_videos(videos: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.concatenate(row, axis=2) for row in rows], axis=1)
 
 
-# Each part with the arguments that it depends on, beside those that all do.
-PARTS: dict[str, tuple[Callable[[Evaluation], dict], tuple[str, ...]]] = {
-    "reconstruction": (Evaluation.reconstruction, ("num_reconstructions",)),
-    "questions": (Evaluation.questions, ("num_question_videos", "without_motion")),
-    "text_to_video": (Evaluation.text_to_video, ("num_generations", "without_motion")),
-    "image_to_video": (Evaluation.image_to_video, ("num_generations",)),
-    "long_video": (Evaluation.long_video, ("num_long_videos",)),
-    "token_rates": (Evaluation.token_rates, ("num_token_rate_clips", "motion_tokenizers")),
-    "benchmarks": (Evaluation.benchmarks, ("num_benchmark_videos", "num_clip_steps")),
+def as_json(values: dict) -> dict:
+    """Values as JSON holds them, to compare with what a file has."""
+    return json.loads(json.dumps(values, default=str))
+
+
+@dataclass
+class Part:
+    """
+    A part of the evaluation.
+
+    Args:
+        measure (`Callable[[Evaluation], dict]`): Measures it.
+        repositories (`tuple[str, ...]`): Folders of the checkpoint whose weights it depends on.
+        arguments (`tuple[str, ...]`): Names of the arguments that it depends on, beside those that all parts do.
+    """
+
+    measure: Callable[[Evaluation], dict]
+    repositories: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+    def settings(self, arguments: argparse.Namespace) -> dict:
+        """What its results depend on, as JSON holds it: arguments, and digests of weights by their folder."""
+        values = {name: getattr(arguments, name) for name in self.arguments}
+        folders = [arguments.checkpoint / name for name in self.repositories]
+        for value in values.values():
+            folders += [path for path in (value if isinstance(value, list) else [value]) if isinstance(path, Path)]
+        weights = {str(folder): card.fingerprint(folder) for folder in folders}
+        return as_json({**values, "weights": weights})
+
+
+ANSWERS, GENERATES = ("video-lavit-sft",), ("video-lavit", "video-lavit-detokenizer")
+PARTS = {
+    "reconstruction": Part(Evaluation.reconstruction, GENERATES, ("num_reconstructions",)),
+    "questions": Part(Evaluation.questions, ANSWERS, ("num_question_videos", "without_motion")),
+    "text_to_video": Part(Evaluation.text_to_video, GENERATES, ("num_generations", "without_motion")),
+    "image_to_video": Part(Evaluation.image_to_video, GENERATES, ("num_generations",)),
+    "long_video": Part(Evaluation.long_video, GENERATES, ("num_long_videos",)),
+    "token_rates": Part(Evaluation.token_rates, GENERATES, ("num_token_rate_clips", "motion_tokenizers")),
+    "benchmarks": Part(Evaluation.benchmarks, ANSWERS + GENERATES, ("num_benchmark_videos", "num_clip_steps")),
 }
 COMMON_SETTINGS = ("checkpoint", "dtype", "num_inference_steps")
 
@@ -292,29 +323,34 @@ def main(args: list[str] | None = None) -> None:
     arguments = parse_arguments(args)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     path = arguments.output_dir / "results.json"
-    # As JSON holds them, to compare with.
-    values = json.loads(json.dumps(vars(arguments), default=str))
-    common = {name: values[name] for name in COMMON_SETTINGS}
-    common["weights"] = card.fingerprint(arguments.checkpoint)
+    common = as_json({name: getattr(arguments, name) for name in COMMON_SETTINGS} | {"versions": card.versions()})
+
+    def is_current(name: str, settings: dict) -> bool:
+        """Whether a part was measured with the weights that the checkpoint has now."""
+        current = {str(arguments.checkpoint / each) for each in PARTS[name].repositories}
+        return all(settings["weights"].get(folder) == card.fingerprint(Path(folder)) for folder in current)
 
     def read_results() -> dict:
-        """What was measured of the same model; of another one, nothing is kept."""
+        """What was measured of the same weights; of others, nothing is kept."""
         results = json.loads(path.read_text()) if path.exists() else {}
-        if results.get("model") != common:
-            results = {"model": common, "versions": card.versions(), "settings": {}, "parts": {}, "seconds": {}}
+        if results.get("common") != common:
+            return {"common": common, "settings": {}, "parts": {}, "seconds": {}}
+        for name, settings in list(results["settings"].items()):
+            if not is_current(name, settings):
+                for values in (results["settings"], results["parts"], results["seconds"]):
+                    del values[name]
         return results
 
     results = read_results()
     evaluation = None
     for name in arguments.parts:
-        measure, own = PARTS[name]
-        settings = {argument: values[argument] for argument in own}
+        settings = PARTS[name].settings(arguments)
         if results["settings"].get(name) == settings:
             print(f"{name}: measured already")
             continue
         evaluation = evaluation if evaluation is not None else Evaluation(arguments)
         start = time.monotonic()
-        measured = measure(evaluation)
+        measured = PARTS[name].measure(evaluation)
         # With what another process has measured in the meantime.
         results = read_results()
         results["parts"][name] = measured

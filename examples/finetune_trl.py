@@ -37,6 +37,12 @@ class ScriptArguments:
     model_name_or_path: str = field(metadata={"help": "Folder or repository of the pre-trained model."})
     conversations: str = field(metadata={"help": "Conversations in the layout of LLaVA-1.5."})
     media_root: str | None = field(default=None, metadata={"help": "Folder of the images; by default the file's."})
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Precision of the weights; half precision loses small updates. With `bf16`, computing is in bfloat16 anyway."
+        },
+    )
 
 
 def load_images_and_messages(path: str, media_root: str | None) -> datasets.Dataset:
@@ -72,7 +78,7 @@ def load_images_and_messages(path: str, media_root: str | None) -> datasets.Data
 def main(args: list[str] | None = None):
     script_args, training_args = TrlParser((ScriptArguments, SFTConfig)).parse_args_and_config(args)
     processor = AutoProcessor.from_pretrained(script_args.model_name_or_path)
-    model = AutoModelForCausalLM.from_pretrained(script_args.model_name_or_path)
+    model = AutoModelForCausalLM.from_pretrained(script_args.model_name_or_path, dtype=script_args.dtype)
     freeze_tokenizers(model)
     # Placeholders are cut by no length: a conversation keeps its images.
     training_args.max_length = None

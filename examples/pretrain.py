@@ -60,6 +60,12 @@ class ModelArguments:
             "help": "`sdpa`, `sdpa_documents` (fast on CPUs), `flex_attention`, `flash_attention_2` or `eager`."
         },
     )
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Precision of the weights; half precision loses small updates. With `bf16`, computing is in bfloat16 anyway."
+        },
+    )
     train_merger: bool = field(
         default=True, metadata={"help": "Whether the merger and the projector are trained with the language model."}
     )
@@ -119,7 +125,7 @@ def main(args: list[str] | None = None):
 
     processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)
     model = AutoModelForCausalLM.from_pretrained(
-        model_args.model_name_or_path, attn_implementation=model_args.attn_implementation
+        model_args.model_name_or_path, dtype=model_args.dtype, attn_implementation=model_args.attn_implementation
     )
     freeze_tokenizers(model, model_args.train_merger)
     if model_args.trainable_parameters is not None:

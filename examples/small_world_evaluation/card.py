@@ -35,7 +35,7 @@ DATASET = "the small world, combinations that training never shows"
 
 
 def fingerprint(checkpoint: Path) -> str:
-    """Digest of all weights of a checkpoint."""
+    """Digest of all weights in a folder."""
     digest = hashlib.sha256()
     for path in sorted(checkpoint.rglob("*.safetensors")):
         digest.update(path.relative_to(checkpoint).as_posix().encode() + path.read_bytes())
@@ -270,7 +270,7 @@ def write_card(checkpoint: Path, results: dict, pictures: Path) -> Path:
         data,
         template_path=str(TEMPLATE),
         evaluation=describe_results(results["parts"]),
-        versions=results["versions"],
+        versions=results["common"]["versions"],
         pictures=dict(shown),
         times=times,
         **{name: path.read_text(encoding="utf-8").strip() if path.exists() else "" for name, path in written.items()},

@@ -142,7 +142,8 @@ def test_processes_side_by_side_keep_each_others_parts(checkpoint, monkeypatch, 
         return {"value": 1}
 
     monkeypatch.setattr(evaluate_tiny, "Evaluation", lambda arguments: None)
-    parts = {"first": (first, ()), "second": (lambda evaluation: {"value": 2}, ())}
+    parts = {"first": first, "second": lambda evaluation: {"value": 2}}
+    parts = {name: evaluate_tiny.Part(measure, (), ()) for name, measure in parts.items()}
     monkeypatch.setattr(evaluate_tiny, "PARTS", parts)
     evaluate_tiny.main([*arguments, "first"])
     results = json.loads((tmp_path / "results.json").read_text())
@@ -165,25 +166,40 @@ def test_the_snippets_of_the_card_run(checkpoint, monkeypatch):
 def test_what_a_part_depends_on_decides_whether_it_is_measured_anew(tmp_path, monkeypatch, capsys):
     import evaluate_tiny
 
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
-    parts = {"questions": "num_question_videos", "token_rates": "motion_tokenizers"}
-    parts = {name: (lambda evaluation: {}, (argument,)) for name, argument in parts.items()}
+    def write_weights(name, weights):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "model.safetensors").write_bytes(weights)
+
+    for name in ("video-lavit", "video-lavit-sft", "fewer"):
+        write_weights(name, b"weights")
+    parts = {
+        "questions": (evaluate_tiny.ANSWERS, ("num_question_videos",)),
+        "token_rates": (evaluate_tiny.GENERATES, ("motion_tokenizers",)),
+    }
+    parts = {name: evaluate_tiny.Part(lambda evaluation: {}, *depends) for name, depends in parts.items()}
     monkeypatch.setattr(evaluate_tiny, "Evaluation", lambda arguments: None)
     monkeypatch.setattr(evaluate_tiny, "PARTS", parts)
-    monkeypatch.setattr(evaluate_tiny.card, "describe_results", lambda parts: "")
+    described = []
+    monkeypatch.setattr(evaluate_tiny.card, "describe_results", lambda parts: described.append(set(parts)) or "")
 
-    def measured_already(*arguments):
+    def measured_already(*arguments, chosen=("questions", "token_rates")):
         paths = ["--checkpoint", str(tmp_path), "--output_dir", str(tmp_path / "results")]
-        evaluate_tiny.main([*paths, "--parts", *parts, *arguments])
-        return capsys.readouterr().out.strip().splitlines()
+        evaluate_tiny.main([*paths, *arguments, "--parts", *chosen])
+        return [line.removesuffix(": measured already") for line in capsys.readouterr().out.strip().splitlines()]
 
     assert measured_already() == []
-    assert measured_already("--num_question_videos", "2") == ["token_rates: measured already"]
-    others = ("--num_question_videos", "2", "--motion_tokenizers", "fewer", "more")
-    assert measured_already(*others) == ["questions: measured already"]
-    results = json.loads((tmp_path / "results" / "results.json").read_text())
-    settings = {"questions": {"num_question_videos": 2}, "token_rates": {"motion_tokenizers": ["fewer", "more"]}}
-    assert results["settings"] == settings
-    (tmp_path / "model.safetensors").write_bytes(b"others")
-    assert measured_already(*others, "--parts", "questions") == []
-    assert list(json.loads((tmp_path / "results" / "results.json").read_text())["parts"]) == ["questions"]
+    assert measured_already("--num_question_videos", "2") == ["token_rates"]
+    others = ("--num_question_videos", "2", "--motion_tokenizers", str(tmp_path / "fewer"))
+    assert measured_already(*others) == ["questions"]
+    assert measured_already(*others) == ["questions", "token_rates"]
+
+    write_weights("fewer", b"others")
+    assert measured_already(*others) == ["questions"]
+    write_weights("video-lavit-sft", b"others")
+    assert measured_already(*others) == ["token_rates"]
+    # What was measured of other weights is not kept, though it is not measured anew.
+    write_weights("video-lavit", b"others")
+    assert measured_already(*others, chosen=("questions",)) == ["questions"] and described[-1] == {"questions"}
+    # Nor is anything of other libraries.
+    monkeypatch.setattr(evaluate_tiny.card, "versions", lambda: {"torch": "another"})
+    assert measured_already(*others, chosen=("token_rates",)) == [] and described[-1] == {"token_rates"}

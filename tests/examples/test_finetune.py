@@ -190,6 +190,22 @@ def test_full_tuning_trains_language_model_merger_and_projector(small, tmp_path)
     assert changed == expected
 
 
+@pytest.mark.parametrize(("given", "dtype"), [({}, torch.float32), ({"dtype": "bfloat16"}, torch.bfloat16)])
+def test_a_model_in_half_precision_is_trained_in_single_precision_unless_told_otherwise(small, tmp_path, given, dtype):
+    from finetune_full import main
+
+    half, processor = VideoLaVITForCausalLM.from_pretrained(small[0] / "model", dtype=torch.float16), small[2]
+    half.save_pretrained(tmp_path / "half")
+    processor.save_pretrained(tmp_path / "half")
+    # Smaller than what half precision can tell from one.
+    settings = {"model_name_or_path": tmp_path / "half", "max_steps": 1, "learning_rate": 1e-4, **given}
+    main(arguments(small, tmp_path / "tuned", **settings))
+    tuned = VideoLaVITForCausalLM.from_pretrained(tmp_path / "tuned")
+    assert tuned.dtype == dtype and np.isfinite(logged(tmp_path / "tuned")).all()
+    norms = [model.model.language_model.norm.weight.float() for model in (half, tuned)]
+    assert torch.equal(*norms) == (dtype == torch.bfloat16)
+
+
 def test_full_tuning_learns_the_answers_by_heart(small, tmp_path):
     from finetune_full import main
 

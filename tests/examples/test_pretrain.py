@@ -115,6 +115,14 @@ def test_exactly_the_language_model_the_merger_and_the_projector_are_trained(sma
     assert changed == expected
 
 
+def test_a_model_in_half_precision_is_trained_in_single_precision(small, tmp_path):
+    half = VideoLaVITForCausalLM.from_pretrained(small[0] / "model", dtype=torch.float16)
+    half.save_pretrained(tmp_path / "half")
+    VideoLaVITProcessor.from_pretrained(small[0] / "model").save_pretrained(tmp_path / "half")
+    trained = train(small, tmp_path / "trained", model_name_or_path=tmp_path / "half", max_steps=1)
+    assert trained.dtype == torch.float32 and np.isfinite(logged(tmp_path / "trained")).all()
+
+
 def test_chosen_parameters_alone_are_trained(small, tmp_path):
     trained = train(
         small, tmp_path, max_steps=2, trainable_parameters=r"embed_tokens|lm_head", train_merger=False
