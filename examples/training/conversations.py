@@ -218,10 +218,11 @@ class ConversationDataset(torch.utils.data.Dataset):
             [messages],
             tokenize=True,
             return_dict=True,
-            return_tensors="pt",
+            # The template's masks are made in loops over tokens, which take several times as long as all else with tensors.
+            return_tensors="np",
             return_assistant_tokens_mask=True,
             processor_kwargs={"videos_kwargs": {"max_clips": self.max_clips}},
-        )
+        ).convert_to_tensors("pt")
         input_ids = inputs["input_ids"][0]
         labels = torch.where(inputs["assistant_masks"][0].bool(), input_ids, IGNORED_LABEL)
         placeholders = (self.processor.image_token_id, self.processor.video_token_id)
