@@ -73,11 +73,11 @@ def test_commands_and_links_exist():
 def test_training_commands_make_a_model_that_answers_and_generates(tmp_path, monkeypatch):
     """All of them, one after another, with a few small videos and two steps each."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    (block,) = [
-        block for block in re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE) if "pretrain.py" in block
-    ]
-    commands = [shlex.split(line) for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+    for folder in ("examples", "checkpoints"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    lines = "".join(block for block in blocks if "data/train" in block).replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line) for line in lines if line.strip()]
     programs = []
     for command in commands:
         index = next(index for index, word in enumerate(command) if word.startswith("examples/"))
@@ -87,7 +87,12 @@ def test_training_commands_make_a_model_that_answers_and_generates(tmp_path, mon
         monkeypatch.setattr("sys.argv", [program, *args, *BRIEF.get(program, [])])
         runpy.run_path(command[index], run_name="__main__")
         programs.append(program)
-    trained = {path.stem for path in (ROOT / "examples").glob("train_*.py")} | {"pretrain", "finetune_full"}
+    trained = {path.stem for path in (ROOT / "examples").glob("train_*.py")} | {
+        "pretrain",
+        "finetune_full",
+        "finetune_lora",
+        "merge_lora",
+    }
     # Of the model that is trained by `make tiny`.
     trained -= {"train_tiny", "train_small_world_encoder", "train_small_world_selector"}
     assert trained <= set(programs)
@@ -97,14 +102,15 @@ def test_training_commands_make_a_model_that_answers_and_generates(tmp_path, mon
     exec(compile(snippet, "README.md", "exec"), names)
     assert len(names["frames"]) == 24 and names["frames"][0].size == (64, 64)
 
-    model = names["VideoLaVITForCausalLM"].from_pretrained("outputs/instruct")
-    processor = names["VideoLaVITProcessor"].from_pretrained("outputs/instruct")
-    content = [{"type": "video", "path": str(next((tmp_path / "data" / "train" / "videos").iterdir()))}]
-    inputs = processor.apply_chat_template(
-        [{"role": "user", "content": [*content, {"type": "text", "text": "What colour is the object?"}]}],
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-    )
-    assert model.generate(**inputs, max_new_tokens=4).shape[1] > inputs["input_ids"].shape[1]
+    for folder in ("outputs/instruct", "outputs/merged"):
+        model = names["VideoLaVITForCausalLM"].from_pretrained(folder, dtype=torch.float32)
+        processor = names["VideoLaVITProcessor"].from_pretrained(folder)
+        content = [{"type": "video", "path": str(next((tmp_path / "data" / "train" / "videos").iterdir()))}]
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": [*content, {"type": "text", "text": "What colour is the object?"}]}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        assert model.generate(**inputs, max_new_tokens=4).shape[1] > inputs["input_ids"].shape[1]
