@@ -24,11 +24,14 @@ Stage 3: instruction tuning (Video-LaVIT, section 4.1) of the language model, th
 Killed and started again with the same arguments, it goes on from its last checkpoint.
 """
 
-from dataclasses import dataclass, field
-
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
 from training.conversations import ConversationArguments, ConversationDataset, load_conversations
-from training.language_modeling import GenerationCallback, LanguageModelTrainer, freeze_tokenizers
+from training.language_modeling import (
+    GenerationCallback,
+    LanguageModelArguments,
+    LanguageModelTrainer,
+    freeze_tokenizers,
+)
 from training.packing import FlatteningCollator
 from training.trainer import prepare_run, train_and_save
 from transformers import AutoModelForCausalLM, AutoProcessor
@@ -54,24 +57,7 @@ inputs = processor.apply_chat_template(
 print(processor.decode(model.generate(**inputs, max_new_tokens=64)[0], skip_special_tokens=True))"""
 
 
-@dataclass
-class ModelArguments:
-    model_name_or_path: str = field(metadata={"help": "Folder or repository of the pre-trained model."})
-    attn_implementation: str = field(
-        default="sdpa",
-        metadata={
-            "help": "`sdpa`, `sdpa_documents` (fast on CPUs), `flex_attention`, `flash_attention_2` or `eager`."
-        },
-    )
-    dtype: str = field(
-        default="float32",
-        metadata={
-            "help": "Precision of the weights; half precision loses small updates. With `bf16`, computing is in bfloat16 anyway."
-        },
-    )
-
-
-ARGUMENTS = (ModelArguments, ConversationArguments, VideoLaVITTrainingArguments)
+ARGUMENTS = (LanguageModelArguments, ConversationArguments, VideoLaVITTrainingArguments)
 
 
 def main(args: list[str] | None = None):

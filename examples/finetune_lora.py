@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from peft import LoraConfig, get_peft_model
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
 from training.conversations import ConversationArguments, ConversationDataset, load_conversations
-from training.language_modeling import GenerationCallback, LanguageModelTrainer
+from training.language_modeling import GenerationCallback, LanguageModelArguments, LanguageModelTrainer
 from training.packing import FlatteningCollator
 from training.trainer import prepare_run, train_and_save
 from transformers import AutoModelForCausalLM, AutoProcessor
@@ -51,14 +51,7 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base_mode
 
 
 @dataclass
-class ModelArguments:
-    model_name_or_path: str = field(metadata={"help": "Folder or repository of the pre-trained model."})
-    attn_implementation: str = field(
-        default="sdpa",
-        metadata={
-            "help": "`sdpa`, `sdpa_documents` (fast on CPUs), `flex_attention`, `flash_attention_2` or `eager`."
-        },
-    )
+class ModelArguments(LanguageModelArguments):
     dtype: str = field(default="auto", metadata={"help": "Precision of the frozen weights."})
     lora_rank: int = field(default=64, metadata={"help": "Rank of the adapters."})
     lora_alpha: int = field(default=128, metadata={"help": "Scale of the adapters, times their rank."})

@@ -29,7 +29,12 @@ import re
 from dataclasses import dataclass, field
 
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
-from training.language_modeling import GenerationCallback, LanguageModelTrainer, freeze_tokenizers
+from training.language_modeling import (
+    GenerationCallback,
+    LanguageModelArguments,
+    LanguageModelTrainer,
+    freeze_tokenizers,
+)
 from training.packing import DocumentBuilder, FlatteningCollator, PackedDataset
 from training.token_shards import load_mixture
 from training.trainer import prepare_run, train_and_save
@@ -52,20 +57,7 @@ print(processor.post_process_multimodal_output(ids)[0])"""
 
 
 @dataclass
-class ModelArguments:
-    model_name_or_path: str = field(metadata={"help": "Folder or repository of the model to train."})
-    attn_implementation: str = field(
-        default="sdpa",
-        metadata={
-            "help": "`sdpa`, `sdpa_documents` (fast on CPUs), `flex_attention`, `flash_attention_2` or `eager`."
-        },
-    )
-    dtype: str = field(
-        default="float32",
-        metadata={
-            "help": "Precision of the weights; half precision loses small updates. With `bf16`, computing is in bfloat16 anyway."
-        },
-    )
+class ModelArguments(LanguageModelArguments):
     train_merger: bool = field(
         default=True, metadata={"help": "Whether the merger and the projector are trained with the language model."}
     )

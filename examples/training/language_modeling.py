@@ -14,6 +14,7 @@
 """Next-token objectives of pre-training and instruction tuning, and which parameters they train."""
 
 import os
+from dataclasses import dataclass, field
 
 import torch
 from PIL import Image
@@ -28,6 +29,25 @@ from training.packing import IGNORED_LABEL
 from training.pictures import contact_sheet, log_samples, to_picture
 from training.trainer import VideoLaVITTrainer
 from transformers_videolavit import VideoLaVITConfig, save_remote_code
+
+
+@dataclass
+class LanguageModelArguments:
+    """Which model to train, and how it is loaded."""
+
+    model_name_or_path: str = field(metadata={"help": "Folder or repository of the model to train."})
+    attn_implementation: str = field(
+        default="sdpa",
+        metadata={
+            "help": "`sdpa`, `sdpa_documents` (fast on CPUs), `flex_attention`, `flash_attention_2` or `eager`."
+        },
+    )
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Precision of the weights; half precision loses small updates. With `bf16`, computing is in bfloat16 anyway."
+        },
+    )
 
 
 class LanguageModelTrainer(VideoLaVITTrainer):
