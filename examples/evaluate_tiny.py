@@ -270,6 +270,7 @@ class Part:
         return as_json({**values, "weights": weights})
 
 
+# Which of the checkpoint's repositories answer, and which generate.
 ANSWERS, GENERATES = ("video-lavit-sft",), ("video-lavit", "video-lavit-detokenizer")
 PARTS = {
     "reconstruction": Part(Evaluation.reconstruction, GENERATES, ("num_reconstructions",)),
@@ -327,19 +328,20 @@ def main(args: list[str] | None = None) -> None:
 
     def is_current(name: str, settings: dict) -> bool:
         """Whether a part was measured with the weights that the checkpoint has now."""
-        current = {str(arguments.checkpoint / each) for each in PARTS[name].repositories}
-        return all(settings["weights"].get(folder) == card.fingerprint(Path(folder)) for folder in current)
+        folders = (arguments.checkpoint / repository for repository in PARTS[name].repositories)
+        return all(settings["weights"].get(str(folder)) == card.fingerprint(folder) for folder in folders)
 
     def read_results() -> dict:
         """What was measured of the same weights; of others, nothing is kept."""
         results = json.loads(path.read_text()) if path.exists() else {}
         if results.get("common") != common:
             return {"common": common, "settings": {}, "parts": {}, "seconds": {}}
-        for name, settings in list(results["settings"].items()):
-            if not is_current(name, settings):
-                for values in (results["settings"], results["parts"], results["seconds"]):
-                    del values[name]
-        return results
+        current = {name for name, settings in results["settings"].items() if is_current(name, settings)}
+        kept = {
+            key: {name: value for name, value in results[key].items() if name in current}
+            for key in ("settings", "parts", "seconds")
+        }
+        return {"common": common, **kept}
 
     results = read_results()
     evaluation = None

@@ -24,7 +24,7 @@ TRL's collator knows images; for videos, and for packed batches without padding,
 from dataclasses import dataclass, field
 
 import datasets
-from training.language_modeling import freeze_tokenizers
+from training.language_modeling import LanguageModelArguments, freeze_tokenizers
 from training.sources import load_llava_instruct
 from transformers import AutoModelForCausalLM, AutoProcessor
 from trl import SFTConfig, SFTTrainer, TrlParser
@@ -32,17 +32,10 @@ from trl import SFTConfig, SFTTrainer, TrlParser
 import transformers_videolavit  # noqa: F401
 
 
-@dataclass
-class ScriptArguments:
-    model_name_or_path: str = field(metadata={"help": "Folder or repository of the pre-trained model."})
+@dataclass(kw_only=True)
+class ScriptArguments(LanguageModelArguments):
     conversations: str = field(metadata={"help": "Conversations in the layout of LLaVA-1.5."})
     media_root: str | None = field(default=None, metadata={"help": "Folder of the images; by default the file's."})
-    dtype: str = field(
-        default="float32",
-        metadata={
-            "help": "Precision of the weights; half precision loses small updates. With `bf16`, computing is in bfloat16 anyway."
-        },
-    )
 
 
 def load_images_and_messages(path: str, media_root: str | None) -> datasets.Dataset:
@@ -78,7 +71,11 @@ def load_images_and_messages(path: str, media_root: str | None) -> datasets.Data
 def main(args: list[str] | None = None):
     script_args, training_args = TrlParser((ScriptArguments, SFTConfig)).parse_args_and_config(args)
     processor = AutoProcessor.from_pretrained(script_args.model_name_or_path)
-    model = AutoModelForCausalLM.from_pretrained(script_args.model_name_or_path, dtype=script_args.dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        script_args.model_name_or_path,
+        dtype=script_args.dtype,
+        attn_implementation=script_args.attn_implementation,
+    )
     freeze_tokenizers(model)
     # Placeholders are cut by no length: a conversation keeps its images.
     training_args.max_length = None

@@ -103,7 +103,7 @@ def main(args: list[str] | None = None):
     model_args, data_args, training_args = parse_arguments(ARGUMENTS, args, description=__doc__)
     checkpoint = prepare_run(training_args)
 
-    tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(model_args.model_name_or_path)
+    tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(model_args.model_name_or_path, dtype=torch.float32)
     config = tokenizer.config.vision_config
     image_processor = VideoLaVITImageProcessor(size={"height": config.image_size, "width": config.image_size})
 

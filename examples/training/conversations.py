@@ -218,7 +218,7 @@ class ConversationDataset(torch.utils.data.Dataset):
             [messages],
             tokenize=True,
             return_dict=True,
-            # The template's masks are made in loops over tokens, which take several times as long as all else with tensors.
+            # Transformers makes the masks in loops over tokens, which are slow to take from tensors one by one.
             return_tensors="np",
             return_assistant_tokens_mask=True,
             processor_kwargs={"videos_kwargs": {"max_clips": self.max_clips}},

@@ -13,7 +13,9 @@ def test_trl_takes_model_and_processor_as_they_are(tmp_path):
     from small_random_model import build_language_model
 
     model, processor = build_language_model()
-    model.save_pretrained(tmp_path / "model")
+    # In half precision, as checkpoints are shared; compared with what that leaves of the weights.
+    model.half().save_pretrained(tmp_path / "model")
+    model.float()
     processor.save_pretrained(tmp_path / "model")
     write_images(tmp_path / "images", 4)
     turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "Blocks."}]
@@ -24,6 +26,7 @@ def test_trl_takes_model_and_processor_as_they_are(tmp_path):
     args += ["--per_device_train_batch_size", 2, "--learning_rate", 1e-3, "--use_cpu", "true", "--bf16", "false"]
     main([*map(str, args), "--report_to", "none"])
     trained = VideoLaVITForCausalLM.from_pretrained(tmp_path / "out")
+    assert trained.dtype == torch.float32
     assert not torch.equal(trained.lm_head.weight, model.lm_head.weight)
     frozen = "model.keyframe_tokenizer.vision_model.layers.0.mlp.fc1.weight"
     assert torch.equal(trained.state_dict()[frozen], model.state_dict()[frozen])
