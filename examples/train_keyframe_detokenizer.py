@@ -115,6 +115,13 @@ class ObjectiveArguments:
     condition_dropout: float = field(
         default=0.1, metadata={"help": "How often the tokens are left out, for guidance: zeros take their place."}
     )
+    feature_loss_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of how far the token decoder is from the image encoder's features (LaVIT, Eq. 4), for a token "
+            "decoder that starts from nothing; 0: not at all."
+        },
+    )
     timestep_bias_portion: float = field(
         default=0.0, metadata={"help": "Share of the timesteps, those with most noise, that is drawn more often."}
     )
@@ -125,6 +132,8 @@ class ObjectiveArguments:
     def __post_init__(self):
         if not 0 <= self.timestep_bias_portion <= 1:
             raise ValueError(f"`timestep_bias_portion` is from 0 to 1, but it is {self.timestep_bias_portion}.")
+        if not self.feature_loss_weight >= 0:
+            raise ValueError(f"`feature_loss_weight` is not negative, but it is {self.feature_loss_weight}.")
         if not self.timestep_bias_multiplier > 0:
             raise ValueError(f"`timestep_bias_multiplier` is positive, but it is {self.timestep_bias_multiplier}.")
 
@@ -155,6 +164,9 @@ class KeyframeDetokenizerForTraining(TrainedParts):
         self.scheduler = DDPMScheduler.from_config(pipe.scheduler.config)
         self.vae_scale_factor = pipe.vae_scale_factor
         self.condition_dropout = args.condition_dropout
+        self.feature_loss_weight = args.feature_loss_weight
+        if self.feature_loss_weight:
+            check_feature_sizes(pipe.token_decoder, keyframe_tokenizer)
         num_timesteps = self.scheduler.config.num_train_timesteps
         weights = torch.ones(num_timesteps)
         weights[num_timesteps - round(args.timestep_bias_portion * num_timesteps) :] *= args.timestep_bias_multiplier
@@ -168,6 +180,7 @@ class KeyframeDetokenizerForTraining(TrainedParts):
         latent_mean: torch.Tensor | None = None,
         latent_std: torch.Tensor | None = None,
         codes: torch.Tensor | None = None,
+        features: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """
         Args:
@@ -187,13 +200,15 @@ class KeyframeDetokenizerForTraining(TrainedParts):
         if image is not None:
             latents = encode_images(vae, image)
             codes = pad_codes(self.helper("keyframe_tokenizer"), pixel_values)
+            if self.feature_loss_weight:
+                features = encode_features(self.helper("keyframe_tokenizer"), pixel_values)
         else:
             latents = latent_mean + latent_std * torch.randn_like(latent_mean)
         latents = latents * vae.config.scaling_factor
         size = tuple(side * self.vae_scale_factor for side in latents.shape[-2:])
         mask = codes >= 0
         longest = int(mask.sum(dim=1).amax())
-        prompt_embeds, pooled_prompt_embeds = self.token_decoder(
+        prompt_embeds, pooled_prompt_embeds, decoded = self.token_decoder(
             codes.clamp(min=0)[:, :longest], attention_mask=mask[:, :longest], return_dict=False
         )
         keep = (torch.rand(len(latents), device=latents.device) >= self.condition_dropout).to(prompt_embeds)
@@ -214,7 +229,11 @@ class KeyframeDetokenizerForTraining(TrainedParts):
             target = self.scheduler.get_velocity(latents, noise, timesteps)
         else:
             target = noise
-        return {"loss": F.mse_loss(prediction.float(), target)}
+        loss = F.mse_loss(prediction.float(), target)
+        if self.feature_loss_weight:
+            similarity = F.cosine_similarity(decoded.float(), features.float(), dim=-1)
+            loss = loss + self.feature_loss_weight * (1 - similarity.mean())
+        return {"loss": loss}
 
     def time_ids(self, original_size: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """SDXL's conditions: original size, crop from (0, 0), target size."""
@@ -234,8 +253,29 @@ def pad_codes(keyframe_tokenizer: VideoLaVITKeyframeTokenizer, pixel_values: tor
 
 
 @torch.no_grad()
+def encode_features(keyframe_tokenizer: VideoLaVITKeyframeTokenizer, pixel_values: torch.Tensor) -> torch.Tensor:
+    """The image encoder's features of images, of shape (batch_size, num_patches, hidden_size)."""
+    return keyframe_tokenizer.vision_model(pixel_values).last_hidden_state[:, 1:]
+
+
+def check_feature_sizes(token_decoder: KeyframeTokenDecoder, keyframe_tokenizer: VideoLaVITKeyframeTokenizer) -> None:
+    """Raises a `ValueError` where the token decoder's features are not of the image encoder's size."""
+    decoded = (token_decoder.config.num_positions, token_decoder.config.out_channels)
+    vision_config = keyframe_tokenizer.config.vision_config
+    encoded = (vision_config.num_patches, vision_config.hidden_size)
+    if decoded != encoded:
+        raise ValueError(
+            f"`feature_loss_weight` wants a token decoder with the image encoder's features, {encoded[0]} of {encoded[1]} "
+            f"channels, but its `num_positions` and `out_channels` are {decoded[0]} and {decoded[1]}."
+        )
+
+
+@torch.no_grad()
 def encode_image(
-    vae: AutoencoderKL, keyframe_tokenizer: VideoLaVITKeyframeTokenizer, item: dict[str, torch.Tensor]
+    vae: AutoencoderKL,
+    keyframe_tokenizer: VideoLaVITKeyframeTokenizer,
+    with_features: bool,
+    item: dict[str, torch.Tensor],
 ) -> dict[str, torch.Tensor]:
     """
     What of an image is kept in a cache.
@@ -243,16 +283,20 @@ def encode_image(
     Args:
         vae (`AutoencoderKL`): The autoencoder.
         keyframe_tokenizer ([`VideoLaVITKeyframeTokenizer`]): Makes the codes.
+        with_features (`bool`): Whether to keep the image encoder's features.
         item (`dict[str, torch.Tensor]`): `image`, `pixel_values` and `original_size` of [`ImageDataset`].
 
     Returns:
-        `dict[str, torch.Tensor]`: `latent_mean`, `latent_std`, `codes` and `original_size`.
+        `dict[str, torch.Tensor]`: `latent_mean`, `latent_std`, `codes` and `original_size`, and `features` if wanted.
     """
     distribution = vae.encode(item["image"][None].to(vae.device, vae.dtype)).latent_dist
+    pixel_values = item["pixel_values"][None].to(keyframe_tokenizer.device)
+    features = {"features": encode_features(keyframe_tokenizer, pixel_values)[0].cpu()} if with_features else {}
     return {
+        **features,
         "latent_mean": distribution.mean[0].float().cpu(),
         "latent_std": distribution.std[0].float().cpu(),
-        "codes": pad_codes(keyframe_tokenizer, item["pixel_values"][None].to(keyframe_tokenizer.device))[0].cpu(),
+        "codes": pad_codes(keyframe_tokenizer, pixel_values)[0].cpu(),
         "original_size": item["original_size"],
     }
 
@@ -286,6 +330,8 @@ def build_pipeline(
 
 def main(args: list[str] | None = None):
     model_args, data_args, objective_args, training_args = parse_arguments(ARGUMENTS, args, description=__doc__)
+    if objective_args.feature_loss_weight and not model_args.train_token_decoder:
+        raise ValueError("`feature_loss_weight` trains the token decoder, so that it wants `train_token_decoder`.")
     checkpoint = prepare_run(training_args)
 
     keyframe_tokenizer = VideoLaVITKeyframeTokenizer.from_pretrained(model_args.keyframe_tokenizer)
@@ -307,7 +353,11 @@ def main(args: list[str] | None = None):
             "vae": fingerprint(pipe.vae),
             "keyframe_tokenizer": fingerprint(keyframe_tokenizer),
         }
-        encode = partial(encode_image, pipe.vae.to(training_args.device), keyframe_tokenizer.to(training_args.device))
+        with_features = objective_args.feature_loss_weight > 0
+        if with_features:
+            settings["features"] = True
+        helpers = (pipe.vae.to(training_args.device), keyframe_tokenizer.to(training_args.device))
+        encode = partial(encode_image, *helpers, with_features)
         train_dataset = CachedSamples(train_dataset, data_args.cache_dir, encode, settings, training_args)
     trainer = MovingAverageTrainer(
         model=model,
@@ -341,7 +391,9 @@ def main(args: list[str] | None = None):
 
 def collate(items: list[dict]) -> dict:
     """A batch of images, as they are and as the tokenizer takes them, or of what a cache has of them."""
-    names = {"image", "pixel_values", "original_size", "latent_mean", "latent_std", "codes"} & items[0].keys()
+    names = {"image", "pixel_values", "original_size", "latent_mean", "latent_std", "codes", "features"} & items[
+        0
+    ].keys()
     return {name: torch.stack([item[name] for item in items]) for name in sorted(names)}
 
 

@@ -38,10 +38,14 @@ class KeyframeTokenDecoderOutput(BaseOutput):
             What takes the place of SDXL's prompt embeddings.
         pooled_prompt_embeds (`torch.Tensor` of shape `(batch_size, pooled_embed_dim)`):
             What takes the place of SDXL's pooled prompt embedding.
+        features (`torch.Tensor` of shape `(batch_size, num_positions, out_channels)`):
+            What both are made of: the image encoder's features of all patches, as far as the codes tell them (LaVIT,
+            arXiv 2309.04669, equation 4).
     """
 
     prompt_embeds: torch.Tensor = None
     pooled_prompt_embeds: torch.Tensor = None
+    features: torch.Tensor = None
 
 
 class KeyframeTokenDecoderBlock(nn.Module):
@@ -197,7 +201,7 @@ class KeyframeTokenDecoder(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterM
         codes: torch.Tensor | list[torch.Tensor],
         attention_mask: torch.Tensor | None = None,
         return_dict: bool = True,
-    ) -> KeyframeTokenDecoderOutput | tuple[torch.Tensor, torch.Tensor]:
+    ) -> KeyframeTokenDecoderOutput | tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Args:
             codes (`torch.LongTensor` of shape `(batch_size, num_codes)` or `list` of `torch.LongTensor`):
@@ -209,7 +213,7 @@ class KeyframeTokenDecoder(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterM
                 Whether to return a [`KeyframeTokenDecoderOutput`] instead of a plain tuple.
 
         Returns:
-            [`KeyframeTokenDecoderOutput`] or `tuple` of the prompt embeddings and the pooled embedding.
+            [`KeyframeTokenDecoderOutput`] or `tuple` of the prompt embeddings, the pooled embedding and the features.
 
         Raises:
             ValueError: If `codes` or `attention_mask` do not have these shapes, or a list holds a code out of range.
@@ -245,11 +249,13 @@ class KeyframeTokenDecoder(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterM
             else:
                 hidden_states = block(hidden_states, encoder_hidden_states, attention_mask)
 
-        hidden_states = self.proj_out_2(self.act_out(self.proj_out_1(self.norm_out(hidden_states))))
+        features = self.proj_out_2(self.act_out(self.proj_out_1(self.norm_out(hidden_states))))
 
-        prompt_embeds = torch.cat([self.prompt_proj_1(hidden_states), self.prompt_proj_2(hidden_states)], dim=-1)
-        pooled_prompt_embeds = self.pooling(hidden_states)
+        prompt_embeds = torch.cat([self.prompt_proj_1(features), self.prompt_proj_2(features)], dim=-1)
+        pooled_prompt_embeds = self.pooling(features)
 
         if not return_dict:
-            return prompt_embeds, pooled_prompt_embeds
-        return KeyframeTokenDecoderOutput(prompt_embeds=prompt_embeds, pooled_prompt_embeds=pooled_prompt_embeds)
+            return prompt_embeds, pooled_prompt_embeds, features
+        return KeyframeTokenDecoderOutput(
+            prompt_embeds=prompt_embeds, pooled_prompt_embeds=pooled_prompt_embeds, features=features
+        )

@@ -246,9 +246,10 @@ class VideoLaVITKeyframePipeline(VideoLaVITPipelineMixin, UNetLoraLoaderMixin):
         num_codes = torch.tensor([codes.shape[0] for codes in visual_codes])
         mask = torch.arange(codes.shape[1]) < num_codes[:, None]
         device = self._execution_device
-        embeds = self.token_decoder(codes.to(device), attention_mask=mask.to(device), return_dict=False)
+        decoded = self.token_decoder(codes.to(device), attention_mask=mask.to(device))
         return tuple(
-            embed.to(dtype=self.unet.dtype).repeat_interleave(num_images_per_prompt, dim=0) for embed in embeds
+            embeds.to(dtype=self.unet.dtype).repeat_interleave(num_images_per_prompt, dim=0)
+            for embeds in (decoded.prompt_embeds, decoded.pooled_prompt_embeds)
         )
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:

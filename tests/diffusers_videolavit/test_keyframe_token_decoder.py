@@ -65,10 +65,19 @@ def test_embeddings_equal_reference(decoder, codes, expected):
 
 @torch.no_grad()
 def test_tuple_equals_dict(decoder, codes):
-    prompt_embeds, pooled_prompt_embeds = decoder(codes, return_dict=False)
+    outputs = decoder(codes, return_dict=False)
     result = decoder(codes)
-    assert torch.equal(result.prompt_embeds, prompt_embeds)
-    assert torch.equal(result.pooled_prompt_embeds, pooled_prompt_embeds)
+    for values, name in zip(outputs, ("prompt_embeds", "pooled_prompt_embeds", "features"), strict=True):
+        assert torch.equal(values, result[name])
+
+
+@torch.no_grad()
+def test_features_of_all_patches_are_what_the_embeddings_are_made_of(decoder, codes):
+    result = decoder(codes)
+    assert result.features.shape == (len(codes), decoder.config.num_positions, decoder.config.out_channels)
+    parts = [projection(result.features) for projection in (decoder.prompt_proj_1, decoder.prompt_proj_2)]
+    assert torch.equal(result.prompt_embeds, torch.cat(parts, dim=-1))
+    assert torch.equal(result.pooled_prompt_embeds, decoder.pooling(result.features))
 
 
 def test_batch_equals_singles(decoder, codes):

@@ -102,7 +102,7 @@ def test_a_killed_run_resumes_to_exactly_the_same_losses_and_averages(parts, tmp
         assert torch.equal(tensor, pipes[1].unet.state_dict()[name]), name
 
 
-def make_model(parts, prediction_type="epsilon", **kwargs):
+def make_model(parts, prediction_type="epsilon", token_decoder_config=DECODER, **kwargs):
     """A pipeline that is new, the tokenizer, and what is trained, with settings of the objective."""
     from train_keyframe_detokenizer import (
         KeyframeDetokenizerForTraining,
@@ -116,7 +116,7 @@ def make_model(parts, prediction_type="epsilon", **kwargs):
         keyframe_tokenizer="",
         vae=str(parts / "vae"),
         unet_config=UNET,
-        token_decoder_config=DECODER,
+        token_decoder_config=token_decoder_config,
         prediction_type=prediction_type,
     )
     pipe = build_pipeline(args, tokenizer)
@@ -204,10 +204,11 @@ def test_timesteps_with_most_noise_are_drawn_more_often(parts):
         ObjectiveArguments(timestep_bias_multiplier=0.0)
 
 
-def test_what_a_cache_keeps_of_an_image_gives_the_same_loss(parts):
+@pytest.mark.parametrize("feature_loss_weight", [0.0, 0.5])
+def test_what_a_cache_keeps_of_an_image_gives_the_same_loss(parts, feature_loss_weight):
     from train_keyframe_detokenizer import collate, encode_image
 
-    pipe, tokenizer, model = make_model(parts, condition_dropout=0.0)
+    pipe, tokenizer, model = make_model(parts, condition_dropout=0.0, feature_loss_weight=feature_loss_weight)
     generator = torch.Generator().manual_seed(0)
     items = [
         {
@@ -218,10 +219,41 @@ def test_what_a_cache_keeps_of_an_image_gives_the_same_loss(parts):
         for _ in range(2)
     ]
     losses = []
-    for batch in (items, [encode_image(pipe.vae, tokenizer, item) for item in items]):
+    for batch in (items, [encode_image(pipe.vae, tokenizer, feature_loss_weight > 0, item) for item in items]):
         torch.manual_seed(1)
         losses.append(model(**collate(batch))["loss"])
     torch.testing.assert_close(*losses)
+
+
+def test_the_token_decoder_also_learns_the_features_of_the_image_encoder(parts):
+    weights = (0.0, 0.5)
+    made = []
+    for weight in weights:
+        torch.manual_seed(0)
+        made.append(make_model(parts, feature_loss_weight=weight))
+    _, tokenizer, model = made[1]
+    image, pixel_values = torch.rand(2, 3, 16, 16), torch.randn(2, 3, 56, 56)
+    losses = []
+    for _, _, other in made:
+        torch.manual_seed(1)
+        losses.append(other(torch.full((2, 2), 16), image, pixel_values)["loss"])
+    features = tokenizer.vision_model(pixel_values).last_hidden_state[:, 1:]
+    decoded = model.token_decoder(tokenizer.encode(pixel_values)).features
+    similarity = torch.nn.functional.cosine_similarity(decoded, features, dim=-1).mean()
+    torch.testing.assert_close(losses[1] - losses[0], 0.5 * (1 - similarity))
+
+
+def test_features_of_another_size_or_a_decoder_that_is_not_trained_are_refused(parts, tmp_path):
+    from train_keyframe_detokenizer import ObjectiveArguments, main
+
+    with pytest.raises(
+        ValueError, match="features, 16 of 16 channels, but its `num_positions` and `out_channels` are 16 and 32"
+    ):
+        make_model(parts, token_decoder_config=DECODER | {"out_channels": 32}, feature_loss_weight=1.0)
+    with pytest.raises(ValueError, match="`feature_loss_weight` is not negative, but it is -1.0"):
+        ObjectiveArguments(feature_loss_weight=-1.0)
+    with pytest.raises(ValueError, match="wants `train_token_decoder`"):
+        main(arguments(parts, tmp_path, feature_loss_weight=1.0, train_token_decoder=False))
 
 
 def test_a_run_on_cached_latents_makes_them_once(parts, tmp_path):
