@@ -206,7 +206,7 @@ def tokenize(demo: Demo) -> TokenizedVideo:
         clips=clips,
         frames=[np.stack(frames[start : start + length]) for start, length in spans],
         motion=[
-            to_pixels(motion[:, :length], clips.width, clips.height)
+            to_pixels(motion[:, :length] / video_processor.motion_scale_factor, clips.width, clips.height)
             for motion, (_, length) in zip(clips.motion_vectors, spans)
         ],
         keep_masks=selection.keep_mask.cpu(),
@@ -414,10 +414,8 @@ def show_rebuilt_video(demo: Demo, video: TokenizedVideo):
     length = clips.clip_lengths[0]
     keyframe = clips.keyframes[0]
     aspect_ratio = clips.width / clips.height
-    # The detokenizer takes motion as the motion tokenizer does, in tenths of its standard deviation, on any grid.
-    motion_vectors = clips.motion_vectors[:1] * demo.processor.video_processor.motion_scale_factor
     with demo.step("Rebuilding the video from its keyframe and the codec's motion"):
-        from_codec = demo.run_pipeline(image=keyframe, motion_vectors=motion_vectors)[:length]
+        from_codec = demo.run_pipeline(image=keyframe, motion_vectors=clips.motion_vectors[:1])[:length]
     with demo.step("Rebuilding the video from its keyframe and motion tokens"):
         from_tokens = demo.run_pipeline(image=keyframe, motion_codes=video.motion_codes[:1])[:length]
     moved_blocks = motion_compensate(np.asarray(keyframe), video.motion[0])

@@ -22,11 +22,14 @@ Runs one of the paper's thirteen benchmarks.
 
 The folder of `--data` is in the layout in which the benchmark is published; VQAv2 is also read from the Hub. What is answered or generated is kept
 in the output folder before it is scored: a run that was killed goes on, with any number of processes. `result.json` has the score, its
-confidence interval, and all that it depends on; `submission.json` is what a server scores, where one does.
+confidence interval, and all that it depends on; `submission.json` is what a server scores, where one does. A folder of other questions
+or of a model that has changed is refused.
 """
 
 import json
 import os
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -43,12 +46,14 @@ from benchmark_tasks.questions import write_json
 from benchmark_tasks.runner import Predictions, answer, digest, generate, generated_path
 from huggingface_hub import EvalResult, ModelCard
 from training.arguments import parse_arguments
+from training.model_identity import identify_model
 from transformers import AutoModelForCausalLM, AutoProcessor
 from transformers.image_utils import load_image
+from transformers.utils import logging
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline
 from transformers_videolavit.motion_vectors import codec_versions
-from transformers_videolavit.video_decoding import VideoFileFrames
+from transformers_videolavit.video_decoding import VideoFileFrames, resample
 from videolavit_metrics import (
     CLIPSimilarity,
     EndpointJudge,
@@ -57,6 +62,9 @@ from videolavit_metrics import (
     InceptionScore,
     TransformersJudge,
 )
+
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -141,6 +149,7 @@ def run_questions(args: BenchmarkArguments, task: QuestionTask, state: PartialSt
         items = task.read_hub(task.hub)
     else:
         raise ValueError(f"{task.name} needs `data`, a folder in the published layout.")
+    identity = identify(args, ((item.id, item.question) for item in items), state)
     items = items[: args.limit]
     predictions = Predictions(Path(args.output_dir), state, items)
     if predictions.todo:
@@ -177,6 +186,7 @@ def run_questions(args: BenchmarkArguments, task: QuestionTask, state: PartialSt
         "scores": scores,
         "primary": task.primary,
         "count": len(items),
+        "identity": identity,
         "scored": len(known),
         "data_sha256": digest((item.id, item.question, item.reference) for item in items),
         "predictions_sha256": digest(answers),
@@ -197,7 +207,9 @@ def run_generation(args: BenchmarkArguments, task: GenerationTask, state: Partia
     if args.detokenizer is None or args.data is None:
         raise ValueError(f"{task.name} needs `data`, a folder in the published layout, and `detokenizer`.")
     metrics = build_metrics(args, task)
-    items = task.read(Path(args.data), args.seed, Path(args.prompts) if args.prompts else None)[: args.limit]
+    items = task.read(Path(args.data), args.seed, Path(args.prompts) if args.prompts else None)
+    identity = identify(args, ((item.id, item.prompt) for item in items), state)
+    items = items[: args.limit]
     folder = Path(args.output_dir) / "generated"
     dtype = torch.float32 if args.dtype == "auto" else getattr(torch, args.dtype)
     pipe = VideoLaVITDetokenizerPipeline.from_pretrained(
@@ -217,11 +229,13 @@ def run_generation(args: BenchmarkArguments, task: GenerationTask, state: Partia
     state.wait_for_everyone()
     if not state.is_main_process:
         return {}
+    fps = pipe.processor.video_processor.fps
     return {
-        "scores": score_generated(args, task, items, folder, metrics),
+        "scores": score_generated(args, task, items, folder, metrics, fps),
         "primary": task.primary,
         "count": len(items),
-        "generation": settings,
+        "identity": identity,
+        "generation": {**settings, "frames_per_second": fps} if task.media == "video" else settings,
         "data_sha256": digest((item.id, item.prompt) for item in items),
     }
 
@@ -272,20 +286,29 @@ def read_protocol(path: str) -> FeatureProtocol:
     )
 
 
-def score_generated(args: BenchmarkArguments, task: GenerationTask, items: list, folder: Path, metrics: dict) -> dict:
-    """Measures what was generated, one item at a time."""
+def score_generated(
+    args: BenchmarkArguments, task: GenerationTask, items: list, folder: Path, metrics: dict, fps: float
+) -> dict:
+    """Measures what was generated, one item at a time; `fps` is its rate, which real videos are brought to."""
     for item in items:
         frames = np.load(generated_path(folder, item))["frames"]
         real = None
         if item.real is not None and metrics.keys() & {"fid", "fvd"}:
-            real = read_real(item.real, task.media)
+            real = read_real(item.real, task.media, fps)
         if "clipsim" in metrics:
             metrics["clipsim"].add(prediction=frames, reference=item.prompt)
         if "inception_score" in metrics:
             metrics["inception_score"].add([frames])
         if "fvd" in metrics:
             metrics["fvd"].add([frames], real=False)
-            if real is not None:
+            num_frames = metrics["fvd"].protocol.num_frames
+            if real is not None and len(real) < num_frames:
+                # The result says how many real ones there were.
+                logger.warning(
+                    f"{str(item.real)!r} is left out of FVD: at {fps} frames per second it has {len(real)} frames, but the protocol "
+                    f"wants {num_frames}."
+                )
+            elif real is not None:
                 metrics["fvd"].add([real], real=True)
         if "fid" in metrics:
             metrics["fid"].add(list(frames), real=False)
@@ -294,11 +317,15 @@ def score_generated(args: BenchmarkArguments, task: GenerationTask, items: list,
     return {name: metric.compute() for name, metric in metrics.items()}
 
 
-def read_real(path: Path, media: str) -> np.ndarray:
-    """Frames of a real video, all of them, or of an image: (frames, height, width, 3), `uint8`."""
+def read_real(path: Path, media: str, fps: float) -> np.ndarray:
+    """
+    Frames of a real video, all of them at the rate of generated ones, or of an image: (frames, height, width, 3), `uint8`. At another
+    rate, as many frames would be another length of time.
+    """
     if media == "image":
         return np.array(load_image(str(path)).convert("RGB"))[None]
-    return np.stack([frame.to_ndarray(format="rgb24") for frame in VideoFileFrames(str(path))])
+    with closing(resample(VideoFileFrames(str(path)), fps)) as frames:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
 
 
 def write_into_card(path: Path, task: QuestionTask | GenerationTask, result: dict) -> None:
@@ -331,17 +358,42 @@ def write_into_card(path: Path, task: QuestionTask | GenerationTask, result: dic
     os.replace(temporary, path)
 
 
-def check_settings(folder: Path, args: BenchmarkArguments) -> None:
+def identify(
+    args: BenchmarkArguments, questions: Iterable[tuple[str, str]], state: PartialState
+) -> dict[str, str | None]:
+    """
+    What the names of a run stand for, noted in its folder: the contents of its models and its questions.
+
+    Args:
+        args ([`BenchmarkArguments`]): The arguments.
+        questions (`Iterable[tuple[str, str]]`): Names and texts of all questions or prompts, whatever the limit.
+        state (`PartialState`): The processes.
+
+    Raises:
+        ValueError: If the folder has the predictions of another run.
+    """
+    with state.main_process_first():
+        identity = {
+            "model_identity": identify_model(args.model, args.revision),
+            "detokenizer_identity": identify_model(args.detokenizer) if args.detokenizer is not None else None,
+            "questions_sha256": digest(questions),
+        }
+        check_settings(Path(args.output_dir), args, identity)
+    return identity
+
+
+def check_settings(folder: Path, args: BenchmarkArguments, identity: dict[str, str | None]) -> None:
     """
     Notes what is run in a folder.
 
     Raises:
         ValueError: If the folder has the predictions of another run.
     """
-    settings = {name: getattr(args, name) for name in _RELEVANT_TO_PREDICTIONS}
+    settings = {name: getattr(args, name) for name in _RELEVANT_TO_PREDICTIONS} | identity
     path = folder / "settings.json"
     if path.exists():
-        other = {name: value for name, value in json.loads(path.read_text()).items() if value != settings.get(name)}
+        found = json.loads(path.read_text())
+        other = {name: found.get(name) for name, value in settings.items() if found.get(name) != value}
         if other:
             raise ValueError(f"{str(folder)!r} has predictions of a run with {other}: choose another folder.")
     else:
@@ -358,8 +410,6 @@ def versions() -> dict[str, str]:
 def main(args: list[str] | None = None) -> None:
     (arguments,) = parse_arguments(ARGUMENTS, args, description=__doc__)
     task, state = TASKS[arguments.benchmark], PartialState(cpu=arguments.device == "cpu")
-    with state.main_process_first():
-        check_settings(Path(arguments.output_dir), arguments)
     run = run_questions if isinstance(task, QuestionTask) else run_generation
     result = run(arguments, task, state)
     if not state.is_main_process:

@@ -38,6 +38,13 @@ class ScriptArguments(LanguageModelArguments):
     media_root: str | None = field(default=None, metadata={"help": "Folder of the images; by default the file's."})
 
 
+@dataclass
+class TrainingArguments(SFTConfig):
+    assistant_only_loss: bool = field(
+        default=True, metadata={"help": "Whether only the assistant's turns are learnt, as published."}
+    )
+
+
 def load_images_and_messages(path: str, media_root: str | None) -> datasets.Dataset:
     """Conversations in TRL's layout: the images in a column of their own, in the order of their marks."""
     conversations = load_llava_instruct(path, media_root)
@@ -69,7 +76,7 @@ def load_images_and_messages(path: str, media_root: str | None) -> datasets.Data
 
 
 def main(args: list[str] | None = None):
-    script_args, training_args = TrlParser((ScriptArguments, SFTConfig)).parse_args_and_config(args)
+    script_args, training_args = TrlParser((ScriptArguments, TrainingArguments)).parse_args_and_config(args)
     processor = AutoProcessor.from_pretrained(script_args.model_name_or_path)
     model = AutoModelForCausalLM.from_pretrained(
         script_args.model_name_or_path,
@@ -85,6 +92,8 @@ def main(args: list[str] | None = None):
         train_dataset=load_images_and_messages(script_args.conversations, script_args.media_root),
         processing_class=processor,
     )
+    # TRL leaves it to the template to write `<s>`, which the processor adds when it answers. The template that is saved stays as it is.
+    trainer.data_collator.chat_template = "{{ bos_token }}" + (trainer.chat_template or processor.chat_template)
     trainer.train()
     trainer.save_model()
 

@@ -92,6 +92,7 @@ def small_config() -> VideoLaVITConfig:
         motion_start_token_id=motion_start,
         motion_end_token_id=motion_start + 1,
         motion_code_offset=motion_start + 2,
+        num_motion_codes=NUM_MOTION_CODES,
     )
 
 

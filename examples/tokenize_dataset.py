@@ -20,10 +20,10 @@ Turns videos, images and texts into shards of token ids, for pre-training.
         --inputs '[{"kind": "video", "path": "webvid.csv"}, {"kind": "image", "path": "laion-*.tar"}, {"kind": "text", "path": "c4.jsonl"}]'
 
 Any number of processes and machines can work on it, be killed and started again, also in another number: the set is cut into units,
-each becomes one shard, and a shard that is there is done. What cannot be read is noted, with the reason, in `errors/`.
+each becomes one shard, and a shard that is there is done, as long as its samples stay what they were. Those whose samples have changed
+are made anew. What cannot be read is noted, with the reason, in `errors/`.
 """
 
-import hashlib
 import io
 import json
 import math
@@ -45,12 +45,17 @@ from huggingface_hub import snapshot_download
 from PIL import Image
 from tqdm.auto import tqdm
 from training.arguments import parse_arguments
+from training.model_identity import digest_files
 from training.sources import InputSpec, Item, Unit, count_samples, read_units
 from training.token_shards import read_metadata, write_shard
 from transformers import AutoModel, AutoProcessor
 from transformers.image_utils import load_image
+from transformers.utils import logging
 
 from transformers_videolavit.motion_vectors import codec_versions
+
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -247,23 +252,24 @@ class Tokenizer:
         # The language model is not needed.
         self.keyframe_tokenizer = model.keyframe_tokenizer.to(device).eval()
         self.motion_tokenizer = model.motion_tokenizer.to(device).eval()
+        self.batch_size = args.batch_size
         self.device = device
 
     @torch.no_grad()
     def __call__(self, batch: list[tuple[Item, Prepared]]) -> Iterator[dict]:
         """Rows of samples, in their order."""
-        pixel_values = torch.from_numpy(np.concatenate([prepared.pixel_values for _, prepared in batch]))
-        visual_codes = self.keyframe_tokenizer.encode(pixel_values.to(self.device))
+        visual_codes = self._encode(self.keyframe_tokenizer, [prepared.pixel_values for _, prepared in batch])
         motion = [prepared.motion_vectors for _, prepared in batch if prepared.motion_vectors is not None]
-        motion_codes = iter(())
-        if motion:
-            codes = self.motion_tokenizer.encode(torch.from_numpy(np.concatenate(motion)).to(self.device))
-            motion_codes = iter(codes.tolist())
-        visual_codes = iter(codes.tolist() for codes in visual_codes)
+        motion_codes = self._encode(self.motion_tokenizer, motion)
         for item, prepared in batch:
             visual = [next(visual_codes) for _ in prepared.pixel_values]
             clips = prepared.motion_vectors if prepared.motion_vectors is not None else ()
             yield make_row(item, visual, [next(motion_codes) for _ in clips], prepared.keyframes, prepared.start_times)
+
+    def _encode(self, tokenizer: torch.nn.Module, clips: list[np.ndarray]) -> Iterator[list[int]]:
+        # A long video alone may have more clips than are wanted at once.
+        for chunk in torch.from_numpy(np.concatenate(clips)).split(self.batch_size) if clips else ():
+            yield from (codes.tolist() for codes in tokenizer.encode(chunk.to(self.device)))
 
 
 def make_row(
@@ -332,15 +338,11 @@ def describe_tokenization(args: TokenizationArguments) -> dict:
     folder = Path(args.model_name_or_path)
     if not folder.is_dir():
         folder = Path(snapshot_download(args.model_name_or_path, allow_patterns=["*.json", "*.safetensors"]))
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
     processor = AutoProcessor.from_pretrained(args.model_name_or_path)
     return {
         "transformers_videolavit": version("transformers-videolavit"),
         "model": args.model_name_or_path,
-        "model_sha256": digest.hexdigest(),
+        "model_sha256": digest_files(sorted(folder.glob("*.safetensors"))),
         "dtype": args.dtype,
         "patch_selection": "argmax",
         "codec": codec_versions(),
@@ -377,13 +379,24 @@ def check_tokenization(path: Path, tokenization: dict) -> None:
 
 
 def write_unit(folder: Path, unit: Unit, rows: list[dict], errors: list[dict], tokenization: dict) -> None:
-    """Writes the errors of a unit, and then its shard, which marks it as done."""
+    """Writes the errors of a unit, and then its shard, which marks it as done. Those of another content are replaced."""
+    path = folder / "errors" / f"{unit.name}.jsonl"
+    path.unlink(missing_ok=True)
     if errors:
-        path = folder / "errors" / f"{unit.name}.jsonl"
         temporary = path.with_suffix(".incomplete")
         temporary.write_text("".join(json.dumps(error) + "\n" for error in errors))
         temporary.replace(path)
-    write_shard(folder / f"{unit.name}.parquet", rows, {"tokenization": tokenization, "counts": count(rows, errors)})
+    metadata = {"tokenization": tokenization, "digest": unit.digest, "counts": count(rows, errors)}
+    write_shard(folder / f"{unit.name}.parquet", rows, metadata)
+
+
+def remove_others(folder: Path, names: set[str]) -> None:
+    """Removes the shards and errors of units that there no longer are, as of sets that have become shorter."""
+    for shard in sorted(folder.glob("input-*.parquet")):
+        if shard.stem not in names:
+            logger.warning(f"{shard} is removed: the sets no longer have so many samples.")
+            (folder / "errors" / f"{shard.stem}.jsonl").unlink(missing_ok=True)
+            shard.unlink()
 
 
 def count(rows: list[dict], errors: list[dict]) -> dict[str, float]:
@@ -454,14 +467,24 @@ def main(args: list[str] | None = None) -> None:
     with state.main_process_first():
         (folder / "errors").mkdir(parents=True, exist_ok=True)
         check_tokenization(folder / "tokenization.json", tokenization)
-    number = iter(range(10**12))
+    names = set()
 
     def is_wanted(name: str) -> bool:
-        return next(number) % state.num_processes == state.process_index and not (folder / f"{name}.parquet").exists()
+        names.add(name)
+        return (len(names) - 1) % state.num_processes == state.process_index
+
+    def is_done(name: str, digest: str) -> bool:
+        shard = folder / f"{name}.parquet"
+        if not shard.exists():
+            return False
+        is_same = read_metadata(shard).get("digest") == digest
+        if not is_same:
+            logger.warning(f"{shard} is made anew: its samples have changed.")
+        return is_same
 
     with tqdm(desc="Tokenizing", unit="samples", disable=not state.is_local_main_process) as progress:
         for index, spec in enumerate(specs):
-            for unit in read_units(spec, f"input-{index}", args.unit_size, is_wanted):
+            for unit in read_units(spec, f"input-{index}", args.unit_size, is_wanted, is_done):
                 start = time.monotonic()
                 rows, errors = tokenize(unit.items, workers, tokenizer, args.batch_size, progress)
                 errors += [make_error(item, error) for item, error in unit.errors]
@@ -474,6 +497,7 @@ def main(args: list[str] | None = None) -> None:
     workers.close()
     state.wait_for_everyone()
     if state.is_main_process:
+        remove_others(folder, names)
         shards = sorted(folder.glob("input-*.parquet"))
         counts = [read_metadata(path)["counts"] for path in shards]
         summary = {"shards": len(shards), **summarize(counts, clip_seconds)}

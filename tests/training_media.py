@@ -1,5 +1,7 @@
 """Folders of small videos and images."""
 
+import io
+
 import numpy as np
 from PIL import Image
 from videos import encode_video
@@ -30,3 +32,12 @@ def write_images(folder, count, size=(60, 40)):
         blocks = np.random.default_rng(index).integers(0, 256, (5, 8, 3), dtype=np.uint8)
         Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST).save(folder / f"{index}.png")
     return folder
+
+
+def write_damaged_png(path):
+    """An image of noise whose pixels are followed by a chunk of no name."""
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    content = buffer.getvalue()
+    path.write_bytes(content[: content.rindex(b"IDAT")] + bytes(4) + content[content.rindex(b"IDAT") + 4 :])

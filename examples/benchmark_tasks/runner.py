@@ -56,7 +56,8 @@ class Predictions:
         """What there is. A line that a killed run left unfinished is none."""
         predictions = {}
         for path in sorted(self.folder.glob("answers-*.jsonl")):
-            for line in path.read_text(encoding="utf-8").splitlines():
+            # `splitlines` would also split at line separators of Unicode within an answer.
+            for line in path.read_text(encoding="utf-8").split("\n"):
                 try:
                     entry = json.loads(line)
                 except ValueError:

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from transformers.image_utils import load_image
 from transformers.utils import logging
 
-from training.sources import InputSpec, read_units
+from training.sources import READING_ERRORS, InputSpec, read_units
 from transformers_videolavit import VideoDecodingError
 from transformers_videolavit.video_decoding import VideoFileFrames, resample
 
@@ -89,7 +89,7 @@ class _ReadableSamples(torch.utils.data.Dataset):
         for candidate in (index, *replacements):
             try:
                 return self.read(self.files[candidate], generator)
-            except (OSError, ValueError) as error:
+            except READING_ERRORS as error:
                 logger.warning(f"{self.files[candidate]!r} is left out: {error}")
                 last_error = error
         raise ValueError(f"{self.files[index]!r} and {self.max_replacements} others cannot be read.") from last_error
@@ -210,7 +210,7 @@ def read_frames(file: str, fps: float, num_frames: int, place: float) -> np.ndar
     """
     try:
         with av.open(file) as container:
-            seconds = float(container.duration or 0) / av.time_base
+            seconds = _video_seconds(container)
     except av.FFmpegError as error:
         raise VideoDecodingError(f"{file!r} cannot be opened: {error}") from error
     start = int(place * (max(0, int(seconds * fps) - num_frames) + 1))
@@ -219,6 +219,15 @@ def read_frames(file: str, fps: float, num_frames: int, place: float) -> np.ndar
     if len(decoded) < 2:
         raise VideoDecodingError(f"{file!r} has no two frames from frame {start} on at {fps} frames per second.")
     return np.stack(decoded)
+
+
+def _video_seconds(container: av.container.InputContainer) -> float:
+    """Duration of a file's video, which may end before its sound; the file's where the video announces none."""
+    for stream in container.streams.video:
+        is_cover = stream.disposition & av.stream.Disposition.attached_pic
+        if stream.duration is not None and not is_cover:
+            return float(stream.duration * stream.time_base)
+    return float(container.duration or 0) / av.time_base
 
 
 def crop_to_aspect(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:

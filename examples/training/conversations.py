@@ -16,6 +16,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,7 @@ from transformers.image_utils import load_image
 from transformers.utils import logging
 
 from training.packing import IGNORED_LABEL, VIDEO_INPUTS, Document
-from training.sources import load_llava_instruct, load_messages, load_video_chatgpt
+from training.sources import READING_ERRORS, load_llava_instruct, load_messages, load_video_chatgpt
 
 
 logger = logging.get_logger(__name__)
@@ -174,6 +175,7 @@ class ConversationDataset(torch.utils.data.Dataset):
         self.max_length = max_length
         self.max_clips = max_clips
         self.motion_tokens = motion_tokens
+        self._special_ids = frozenset(processor.tokenizer.added_tokens_decoder)
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         if self.cache_dir is not None:
             self.cache_dir.mkdir(parents=True, exist_ok=True)
@@ -192,7 +194,7 @@ class ConversationDataset(torch.utils.data.Dataset):
         for candidate in (index, *replacements.tolist()):
             try:
                 return [self._get_document(self.samples[candidate]["messages"])]
-            except (OSError, ValueError) as error:
+            except READING_ERRORS as error:
                 logger.warning(f"Conversation {candidate} is left out: {error}")
                 last_error = error
         raise ValueError(
@@ -214,6 +216,7 @@ class ConversationDataset(torch.utils.data.Dataset):
         messages = _load_images(messages)
         if not self.motion_tokens:
             messages = replace_videos_by_keyframes(messages, self.processor, self.max_clips)
+        messages, stand_ins = self._hide_special_words(messages)
         inputs = self.processor.apply_chat_template(
             [messages],
             tokenize=True,
@@ -224,15 +227,62 @@ class ConversationDataset(torch.utils.data.Dataset):
             processor_kwargs={"videos_kwargs": {"max_clips": self.max_clips}},
         ).convert_to_tensors("pt")
         input_ids = inputs["input_ids"][0]
-        labels = torch.where(inputs["assistant_masks"][0].bool(), input_ids, IGNORED_LABEL)
-        placeholders = (self.processor.image_token_id, self.processor.video_token_id)
-        if torch.isin(input_ids[self.max_length :], torch.tensor(placeholders)).any():
+        labels = torch.where(inputs["assistant_masks"][0].bool(), input_ids, IGNORED_LABEL).tolist()
+        input_ids = input_ids.tolist()
+        for word, stand_in in stand_ins.items():
+            self._put_back(word, stand_in, input_ids, labels)
+        placeholders = {self.processor.image_token_id, self.processor.video_token_id}
+        if not placeholders.isdisjoint(input_ids[self.max_length :]):
             raise ValueError(f"its images and videos do not fit into `max_length` {self.max_length}.")
-        document = Document(input_ids[: self.max_length].tolist(), labels[: self.max_length].tolist())
+        document = Document(input_ids[: self.max_length], labels[: self.max_length])
         document.images.extend(inputs.get("pixel_values", []))
         if "pixel_values_videos" in inputs:
             document.videos.append({name: inputs[name] for name in VIDEO_INPUTS})
         return document
+
+    def _hide_special_words(self, messages: list[dict]) -> tuple[list[dict], dict[str, str]]:
+        """
+        Messages in whose texts a character for private use stands for each name of a special token, and the characters by the
+        names: a text that has `</s>` or `<image>` in it is about them. `sanitize_control_tokens` of chat templates does the same,
+        but gives no masks of the assistant's turns.
+        """
+        tokenizer = self.processor.tokenizer
+        text = "\n".join(block.get("text", "") for message in messages for block in message["content"])
+        special_ids = self._special_ids.intersection(tokenizer(text, add_special_tokens=False)["input_ids"])
+        if not special_ids:
+            return messages, {}
+        characters = (character for character in map(chr, range(0xF0000, 0xFFFFE)) if character not in text)
+        stand_ins = dict(zip(tokenizer.convert_ids_to_tokens(sorted(special_ids)), characters))
+        names = re.compile("|".join(map(re.escape, sorted(stand_ins, key=len, reverse=True))))
+
+        def hide(block: dict) -> dict:
+            if "text" not in block:
+                return block
+            return {**block, "text": names.sub(lambda match: stand_ins[match[0]], block["text"])}
+
+        return [
+            {**message, "content": [hide(block) for block in message["content"]]} for message in messages
+        ], stand_ins
+
+    def _put_back(self, word: str, stand_in: str, input_ids: list[int], labels: list[int]) -> None:
+        """Replaces the tokens of a stand-in by those of a word, as text, in ids and labels."""
+
+        def tokenize(text: str) -> list[int]:
+            return self.processor.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+        # Within a text, where no word boundary goes before.
+        num_before = len(tokenize(stand_in))
+        old, new = tokenize(stand_in + stand_in)[num_before:], tokenize(stand_in + word)[num_before:]
+        position = 0
+        while position < len(input_ids):
+            place = slice(position, position + len(old))
+            if input_ids[place] == old:
+                is_learnt = labels[position] != IGNORED_LABEL
+                input_ids[place] = new
+                labels[place] = new if is_learnt else [IGNORED_LABEL] * len(new)
+                position += len(new)
+            else:
+                position += 1
 
 
 def _write_document(document: Document, path: Path) -> None:

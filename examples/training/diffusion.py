@@ -96,8 +96,8 @@ def encode_images(vae: nn.Module, images: torch.Tensor, chunk_size: int = 8, sam
 
 class MovingAverageTrainer(VideoLaVITTrainer):
     """
-    Keeps a moving average of the trained weights, which is saved in checkpoints and resumed, and has each process draw noise of
-    its own.
+    Keeps a moving average of the trained weights, which is evaluated, saved in checkpoints and resumed, and has each process draw
+    noise of its own.
 
     Args:
         ema_decay (`float`): Its decay; 0 for none.
@@ -142,6 +142,11 @@ class MovingAverageTrainer(VideoLaVITTrainer):
         finally:
             self.ema.restore(self._trained_parameters())
 
+    def evaluation_loop(self, *args, **kwargs):
+        # The final model has the averages, so theirs is the loss to know, and to choose the best checkpoint by.
+        with self.moving_average():
+            return super().evaluation_loop(*args, **kwargs)
+
     def _push_from_checkpoint(self, checkpoint_folder):
         """A checkpoint is no pipeline: only the final one is pushed."""
 
@@ -157,6 +162,10 @@ class MovingAverageTrainer(VideoLaVITTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         self._load_moving_average(resume_from_checkpoint)
+
+    def _load_best_model(self):
+        super()._load_best_model()
+        self._load_moving_average(self.state.best_model_checkpoint)
 
     def _load_moving_average(self, checkpoint):
         if self.ema is not None and checkpoint is not None:

@@ -181,9 +181,11 @@ def modality_means(
         `tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]`: `loss_text`, `loss_visual` and `loss_motion`, NaN for a
         modality without tokens, and the number of tokens of each.
     """
-    is_text = labels < config.image_start_token_id
-    is_motion = labels >= config.motion_start_token_id
-    masks = {"loss_text": is_text, "loss_visual": ~is_text & ~is_motion, "loss_motion": is_motion}
+    # Tokens that were added behind the motion codes are text.
+    end_of_codes = config.motion_code_offset + config.num_motion_codes
+    is_text = (labels < config.image_start_token_id) | (labels >= end_of_codes)
+    is_visual = ~is_text & (labels < config.motion_start_token_id)
+    masks = {"loss_text": is_text, "loss_visual": is_visual, "loss_motion": ~is_text & ~is_visual}
     means = {name: losses[mask].mean() for name, mask in masks.items()}
     return means, {name: mask.sum() for name, mask in masks.items()}
 

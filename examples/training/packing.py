@@ -159,7 +159,8 @@ class DocumentBuilder:
         return min(len(self._tokenize(sample["text"])) + sample["num_tokens"] + 2, self.max_length)
 
     def _tokenize(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+        # A text that has `</s>` or `<image>` in it is about them.
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] if text else []
 
     def _text_documents(self, text: str) -> list[Document]:
         ids = [self.config.bos_token_id, *self._tokenize(text), self.config.eos_token_id]

@@ -16,15 +16,20 @@ Readers of the data that the training programs take: tables of videos, images an
 published conversations of LLaVA-1.5 and Video-ChatGPT.
 """
 
+import hashlib
+import itertools
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
 import datasets
 from datasets.exceptions import DatasetGenerationError
+from PIL import Image
 from transformers.utils import logging
 
 
@@ -39,6 +44,8 @@ VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".gif")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
 COMPRESSION_SUFFIXES = (".gz", ".zst", ".xz", ".bz2")
+# What Pillow, PyAV and the processors raise of a file that cannot be read; Pillow calls a damaged PNG a `SyntaxError`.
+READING_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, av.FFmpegError)
 
 
 @dataclass
@@ -106,21 +113,28 @@ class InputSpec:
 @dataclass
 class Unit:
     """
-    Samples that are worked on, and written, together. Its name and its samples are the same in every run.
+    Samples that are worked on, and written, together. Its name and its samples are the same in every run on the same files.
 
     Args:
         name (`str`): Its name.
+        digest (`str`): Hash of what it is made of: names, texts and places of its samples, and size and time of change of the files
+            that they are read from.
         items (`list[Item]`): Its samples.
         errors (`list[tuple[Item, Exception]]`): Samples that are known to be broken, and the rest of a tar that is.
     """
 
     name: str
+    digest: str
     items: list[Item]
     errors: list[tuple[Item, Exception]] = field(default_factory=list)
 
 
 def read_units(
-    spec: InputSpec, name: str, unit_size: int, is_wanted: Callable[[str], bool] = lambda name: True
+    spec: InputSpec,
+    name: str,
+    unit_size: int,
+    is_wanted: Callable[[str], bool] = lambda name: True,
+    is_done: Callable[[str, str], bool] = lambda name, digest: False,
 ) -> Iterator[Unit]:
     """
     Cuts a set into units, in an order that never changes.
@@ -130,9 +144,10 @@ def read_units(
         name (`str`): What the units' names start with.
         unit_size (`int`): Samples of a unit; of WebDataset a tar is a unit.
         is_wanted (`Callable[[str], bool]`): Whether a unit of this name is to be read; the others are passed over.
+        is_done (`Callable[[str, str], bool]`): Whether a unit that is wanted, of this name and digest, is to be passed over, too.
 
     Returns:
-        `Iterator[Unit]`: Those that are wanted.
+        `Iterator[Unit]`: Those that are wanted and not done.
 
     Raises:
         ValueError: If there is no such file or column, or a table is broken.
@@ -141,7 +156,10 @@ def read_units(
         for index, file in enumerate(spec.files):
             unit_name = f"{name}-{index:06d}"
             if is_wanted(unit_name):
-                yield Unit(unit_name, *read_webdataset(file, spec))
+                # A tar is not read to find out whether it is done.
+                digest = _digest([(str(file), _describe_file(file))])
+                if not is_done(unit_name, digest):
+                    yield Unit(unit_name, digest, *read_webdataset(file, spec))
         return
     table = _open_table(spec)
     columns = _find_columns(spec, table)
@@ -150,18 +168,16 @@ def read_units(
             unit_name = f"{name}-{index // unit_size:06d}"
             if is_wanted(unit_name):
                 rows = table.select(range(index, min(index + unit_size, len(table))))
-                yield Unit(
-                    unit_name, [_make_item(spec, columns, index + row, value) for row, value in enumerate(rows)]
-                )
+                yield from _make_unit(spec, columns, unit_name, enumerate(rows, start=index), is_done)
         return
-    rows, index = [], 0
-    for number, row in enumerate(table):
-        rows.append((number, row))
-        if len(rows) == unit_size:
-            yield from _stream_unit(spec, columns, f"{name}-{index:06d}", rows, is_wanted)
-            rows, index = [], index + 1
-    if rows:
-        yield from _stream_unit(spec, columns, f"{name}-{index:06d}", rows, is_wanted)
+    numbered_rows = enumerate(table)
+    for index in itertools.count():
+        rows = list(itertools.islice(numbered_rows, unit_size))
+        if not rows:
+            return
+        unit_name = f"{name}-{index:06d}"
+        if is_wanted(unit_name):
+            yield from _make_unit(spec, columns, unit_name, rows, is_done)
 
 
 def count_samples(spec: InputSpec) -> int | None:
@@ -172,9 +188,30 @@ def count_samples(spec: InputSpec) -> int | None:
     return len(table) if isinstance(table, datasets.Dataset) else None
 
 
-def _stream_unit(spec, columns, name, rows, is_wanted) -> Iterator[Unit]:
-    if is_wanted(name):
-        yield Unit(name, [_make_item(spec, columns, number, row) for number, row in rows])
+def _make_unit(spec, columns, name, rows, is_done) -> Iterator[Unit]:
+    items = [_make_item(spec, columns, number, row) for number, row in rows]
+    digest = _digest([(item.id, item.text, item.source, _describe_media(item.media)) for item in items])
+    if not is_done(name, digest):
+        yield Unit(name, digest, items)
+
+
+def _digest(content: list[tuple]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _describe_media(media: str | bytes | None) -> Any:
+    if isinstance(media, bytes):
+        return hashlib.sha256(media).hexdigest()
+    return _describe_file(media) if isinstance(media, str) and "://" not in media else str(media)
+
+
+def _describe_file(path: str | Path) -> list[int] | None:
+    """Size and time of change: what a file holds is not read only to find out whether it is still the same."""
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _is_webdataset(spec: InputSpec) -> bool:
@@ -319,11 +356,12 @@ CONVERSATION_FEATURES = datasets.Features(
 def load_llava_instruct(path: str, media_root: str | None = None, skip_invalid: bool = False) -> datasets.Dataset:
     """
     Loads LLaVA-1.5's 665k conversations as published: a JSON list of `id`, `image` if there is one, and `conversations` of `from`
-    (`human` or `gpt`) and `value`, in which `<image>` marks the image's place.
+    (`human` or `gpt`) and `value`, in which `<image>` marks the image's place. A `video`, marked by `<video>`, is read in the same way.
+    Without an image or a video its mark is text.
 
     Args:
         path (`str`): The JSON file.
-        media_root (`str`, *optional*): Folder of the images; by default the file's.
+        media_root (`str`, *optional*): Folder of the images and videos; by default the file's.
         skip_invalid (`bool`, defaults to `False`): Leave out rows of another form, with a warning that says which and why.
 
     Returns:
@@ -335,20 +373,22 @@ def load_llava_instruct(path: str, media_root: str | None = None, skip_invalid: 
     root = Path(media_root) if media_root is not None else Path(path).parent
 
     def convert(row: dict) -> list[dict]:
-        image = str(root / row["image"]) if row.get("image") is not None else None
+        media = {kind: str(root / row[kind]) for kind in ("image", "video") if row.get(kind) is not None}
         messages = []
         for turn in row["conversations"]:
             text, content = turn["value"], []
             # Conversations without an image may be about HTML.
-            if image is not None:
-                content = [_block("image", path=image)] * text.count("<image>")
-                text = text.replace("<image>", "")
+            for kind, medium in media.items():
+                content += [_block(kind, path=medium)] * text.count(f"<{kind}>")
+                text = text.replace(f"<{kind}>", "")
             role = {"human": "user", "gpt": "assistant"}[turn["from"]]
             messages.append({"role": role, "content": [*content, _block("text", text=text.strip())]})
         if not messages:
             raise ValueError("there are no turns")
-        if image is not None and all(block["type"] == "text" for message in messages for block in message["content"]):
-            raise ValueError("no `<image>` marks the image's place")
+        placed = {block["type"] for message in messages for block in message["content"]}
+        for kind in media:
+            if kind not in placed:
+                raise ValueError(f"no `<{kind}>` marks the {kind}'s place")
         return messages
 
     return _load_conversations(path, convert, skip_invalid)
@@ -424,7 +464,7 @@ def load_messages(path: str, media_root: str | None = None) -> datasets.Dataset:
         `datasets.Dataset`: With the columns `id` and `messages`.
 
     Raises:
-        ValueError: If there is no column `messages`.
+        ValueError: If there is no column `messages`, or a row has images or videos beside its messages, but none in them.
     """
     reader = READERS.get(Path(path).suffix)
     table = (
@@ -445,6 +485,12 @@ def load_messages(path: str, media_root: str | None = None) -> datasets.Dataset:
                 if block["path"] is not None and media_root is not None:
                     block["path"] = str(Path(media_root) / block["path"])
             messages.append({"role": message["role"], "content": blocks})
+        # Their marks in the messages would be taken for text.
+        beside = [name for name in ("image", "images", "video", "videos") if row.get(name)]
+        if beside and all(block["path"] is None for message in messages for block in message["content"]):
+            raise ValueError(
+                f"Row {number} of {path!r} has {beside} beside its messages: blocks need a `path` to them."
+            )
         return {"id": str(row.get("id", number)), "messages": messages}
 
     rows = [convert(row, number) for number, row in enumerate(table)]

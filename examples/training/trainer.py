@@ -65,6 +65,9 @@ class VideoLaVITTrainer(Trainer):
         metric_names (`Sequence[str]`, *optional*): Scalars of the model's output to log next to the loss, as means over
             the steps since the last log and over the processes; in evaluation with the prefix `eval_`.
         kwargs: Arguments of `transformers.Trainer`; `args` are [`VideoLaVITTrainingArguments`].
+
+    Raises:
+        ValueError: If the arguments do not go together, or not with the training data.
     """
 
     args: VideoLaVITTrainingArguments
@@ -81,6 +84,11 @@ class VideoLaVITTrainer(Trainer):
             self.train_dataset = InMemorySamples(self.train_dataset, self.args)
             # Other processes could not read the device's memory.
             self.args.dataloader_num_workers, self.args.dataloader_pin_memory = 0, False
+        if self.args.dataloader_persistent_workers and hasattr(self.train_dataset, "set_epoch"):
+            raise ValueError(
+                "`dataloader_persistent_workers` does not go with training data that are drawn anew in each epoch: workers that "
+                "outlast an epoch are not told of the next one and would draw the same again."
+            )
         self.add_callback(DatasetEpochCallback())
 
     def record_metrics(self, metrics: dict[str, torch.Tensor], counts: dict[str, torch.Tensor] | None = None) -> None:
@@ -283,8 +291,9 @@ def train_and_save(
     is_finished = checkpoint is not None and _is_finished(checkpoint, args)
     if is_finished:
         # The run ended between its last checkpoint and its final model: a step more would be one too many.
-        trainer._load_from_checkpoint(checkpoint)
         trainer.state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
+        best = trainer.state.best_model_checkpoint if args.load_best_model_at_end else None
+        trainer._load_from_checkpoint(best if best is not None and os.path.isdir(best) else checkpoint)
     else:
         result = trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_metrics("train", result.metrics)
@@ -334,4 +343,7 @@ def push_folder(args: VideoLaVITTrainingArguments) -> None:
 
 def _is_finished(checkpoint: str, args: VideoLaVITTrainingArguments) -> bool:
     state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
-    return state.global_step >= (args.max_steps if args.max_steps > 0 else state.max_steps)
+    if args.max_steps > 0:
+        return state.global_step >= args.max_steps
+    # Steps are counted as fractions of an epoch, whose sum may fall short of a whole one by rounding.
+    return state.epoch >= args.num_train_epochs - 1e-9

@@ -149,6 +149,13 @@ class DetokenizerStagesMixin(DiffusionPipeline):
                 )
             if inputs.visual_codes is not None and inputs.images is not None:
                 raise ValueError("Pass either `image` or `visual_codes` as the keyframe whose motion is generated.")
+            for name, keyframes in (("image", inputs.images), ("visual_codes", inputs.visual_codes)):
+                if keyframes is not None and len(keyframes[0]) > 1:
+                    raise ValueError(
+                        f"`{name}` holds {len(keyframes[0])} keyframes a video, but where the language model generates "
+                        "the motion, it makes the keyframes of later clips too: pass only the first one, or the motion "
+                        "of all clips."
+                    )
         if inputs.motion_vectors is not None:
             for motion in (motion for video in inputs.motion_vectors for motion in video):
                 if motion.shape[:2] != (2, num_frames) or 0 in motion.shape:
@@ -424,6 +431,15 @@ class DetokenizerStagesMixin(DiffusionPipeline):
                         callback_kwargs[name] = locals()[name]
                     callback_outputs = callback_on_step_end(self, i, t, callback_kwargs)
                     latents = callback_outputs.pop("latents", latents)
+                    if is_guided and not self.do_classifier_free_guidance:
+                        is_guided = False
+                        condition, added_time_ids = condition[-num_videos:], added_time_ids[-num_videos:]
+                        if motion_contexts is None:
+                            motion_features = motion_features[-num_videos:]
+                        else:
+                            motion_contexts = dataclasses.replace(
+                                motion_contexts, num_unconditional=0, batch_size=num_videos
+                            )
                 progress_bar.update()
         self._current_timestep = None
         return latents

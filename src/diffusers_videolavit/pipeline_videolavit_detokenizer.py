@@ -189,7 +189,8 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
 
     @property
     def do_classifier_free_guidance(self) -> bool:
-        return bool(self._guidance_scale.max() > 1)
+        # A callback may have replaced the weight of each frame by one number.
+        return bool(torch.as_tensor(self._guidance_scale).max() > 1)
 
     @property
     def num_timesteps(self) -> int:
@@ -214,11 +215,13 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
 
     def enable_vae_slicing(self) -> None:
         """Decodes the keyframes of a batch one at a time; videos always are."""
-        self.keyframe_pipeline.enable_vae_slicing()
+        if self.keyframe_vae is not None:
+            self.keyframe_vae.enable_slicing()
 
     def disable_vae_slicing(self) -> None:
         """Decodes the keyframes of a batch at once."""
-        self.keyframe_pipeline.disable_vae_slicing()
+        if self.keyframe_vae is not None:
+            self.keyframe_vae.disable_slicing()
 
     def get_keyframe_size(self, height: int, width: int) -> tuple[int, int]:
         """
@@ -490,8 +493,9 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
 
         A video of several clips is passed as a list of lists: the keyframes or motions of the clips of each video. A flat
         list holds the clips of all videos, one video after another: `num_clips` a video, or, when that is not given, as
-        many as the number of prompts, or else of keyframes, implies. Keyframes are those of all clips or only of the
-        first; a later clip without one begins with the last frame before it.
+        many as the number of prompts, or else of keyframes, implies. With a given motion, keyframes are those of all clips
+        or only of the first; a later clip without one begins with the last frame before it. Where the language model
+        generates the motion, it makes the keyframes of later clips too, and only the first can be given.
 
         Args:
             prompt (`str` or `list[str]`, *optional*):
@@ -543,7 +547,8 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
                 Whether to return a [`VideoLaVITDetokenizerPipelineOutput`] instead of a plain tuple.
             callback_on_step_end (`Callable`, *optional*):
                 Called after every denoising step of a clip as `callback(pipe, step, timestep, callback_kwargs)`; returns
-                the tensors to replace.
+                the tensors to replace. Guidance that it turns off, by `pipe._guidance_scale = 0.0`, stays off until the
+                clip ends.
             callback_on_step_end_tensor_inputs (`list[str]`, *optional*, defaults to `["latents"]`):
                 The tensors in `callback_kwargs`, of `_callback_tensor_inputs`.
             callback_on_clip_end (`Callable`, *optional*):
@@ -615,6 +620,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         output_type: str = "pil",
         return_dict: bool = True,
         generate_kwargs: dict[str, Any] | None = None,
+        num_images_per_prompt: int = 1,
         **kwargs: Any,
     ) -> VideoLaVITKeyframePipelineOutput | tuple:
         """
@@ -627,6 +633,8 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
                 See [`VideoLaVITKeyframePipeline`]; `guidance_scale` is by default what the pipeline's configuration has as
                 `keyframe_guidance_scale`.
             generate_kwargs (`dict`, *optional*): Passed to the language model's `generate`.
+            num_images_per_prompt (`int`, *optional*, defaults to 1): Images of the codes of each prompt, or of each of
+                `visual_codes`. Of a list of generators, the first one of each prompt also seeds its codes.
             kwargs: The other arguments of [`VideoLaVITKeyframePipeline`].
 
         Returns:
@@ -653,12 +661,16 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
                 height=height,
                 width=width,
                 num_inference_steps=num_inference_steps,
+                num_images_per_prompt=num_images_per_prompt,
                 generator=generator,
                 latents=latents,
                 output_type=output_type,
             )
             clips, _ = self.generate_tokens(
-                prompts, generation_mode="image", generator=generator, **(generate_kwargs or {})
+                prompts,
+                generation_mode="image",
+                generator=generator[::num_images_per_prompt] if isinstance(generator, list) else generator,
+                **(generate_kwargs or {}),
             )
             visual_codes = [codes for (codes,) in clips]
         output = keyframe_pipeline(
@@ -667,6 +679,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
             width=width,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
+            num_images_per_prompt=num_images_per_prompt,
             generator=generator,
             latents=latents,
             output_type=output_type,

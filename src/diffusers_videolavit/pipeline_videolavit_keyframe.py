@@ -444,7 +444,7 @@ class VideoLaVITKeyframePipeline(VideoLaVITPipelineMixin, UNetLoraLoaderMixin):
                 Whether to return a [`VideoLaVITKeyframePipelineOutput`] instead of a plain tuple.
             callback_on_step_end (`Callable`, *optional*):
                 Called after every denoising step as `callback(pipe, step, timestep, callback_kwargs)`; returns the
-                tensors to replace.
+                tensors to replace. Guidance that it turns off, by `pipe._guidance_scale = 0.0`, stays off.
             callback_on_step_end_tensor_inputs (`list[str]`, *optional*, defaults to `["latents"]`):
                 The tensors in `callback_kwargs`, of `_callback_tensor_inputs`.
 
@@ -542,6 +542,12 @@ class VideoLaVITKeyframePipeline(VideoLaVITPipelineMixin, UNetLoraLoaderMixin):
                     latents = callback_outputs.pop("latents", latents)
                     prompt_embeds = callback_outputs.pop("prompt_embeds", prompt_embeds)
                     pooled_prompt_embeds = callback_outputs.pop("pooled_prompt_embeds", pooled_prompt_embeds)
+                    if is_guided and not self.do_classifier_free_guidance:
+                        is_guided = False
+                        # The callback may have left out the unconditional embeddings itself.
+                        prompt_embeds = prompt_embeds[-batch_size:]
+                        pooled_prompt_embeds = pooled_prompt_embeds[-batch_size:]
+                        time_ids = time_ids[-batch_size:]
                 progress_bar.update()
 
         # 6. Decode

@@ -125,7 +125,7 @@ def extract_clips(
         motion_size (`tuple[int, int]`, *optional*, defaults to `(20, 36)`): Height and width of the motion field. `None`
             keeps the codec's own: one vector for each macroblock of 16 x 16 pixels.
         motion_scale_factor (`float`, defaults to 10.0): 10 for the tenths of a standard deviation that the motion
-            tokenizer takes, 1 for the standard deviations that the video detokenizer takes.
+            tokenizer and the video detokenizer's pipeline take, 1 for standard deviations.
         keyframe_transform (`Callable`, *optional*): Applied to each keyframe at once, so that only its result is kept.
         do_sample_frames (`bool`, defaults to `True`): Whether to resample to `fps`. Otherwise every frame is taken, as
             if there were `fps` of them per second.

@@ -21,6 +21,10 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import auto_docstring
 
 
+# Name of a motion code in the tokenizer's vocabulary.
+MOTION_CODE_TOKEN = "<motion_{}>"
+
+
 @auto_docstring(
     custom_intro="""
     Configuration of [`VideoLaVITVisionModel`], the EVA-CLIP ViT-g/14 image encoder. The defaults are those of
@@ -302,7 +306,7 @@ class VideoLaVITMotionTokenizerConfig(PreTrainedConfig):
     Configuration of [`VideoLaVITModel`] and [`VideoLaVITForCausalLM`]: a LLaMA whose vocabulary holds text,
     visual tokens and motion tokens, with the two tokenizers. The defaults are those of the released 7B
     checkpoint. The vocabulary is `text | [IMG] [/IMG] | visual codes | [MOV] [/MOV] | motion codes`, in this
-    order: everything from `image_start_token_id` on is not text.
+    order; tokens that are added behind the motion codes are text.
     """
 )
 @strict
@@ -338,8 +342,8 @@ class VideoLaVITConfig(PreTrainedConfig):
     motion_code_offset (`int`, defaults to 48388):
         Token id of motion code 0.
     num_motion_codes (`int`, defaults to 1024):
-        Number of motion codes in the vocabulary. Visual codes fill the ids from `visual_code_offset` to
-        `motion_start_token_id`.
+        Number of motion codes, all of which the vocabulary has to hold. Visual codes fill the ids from
+        `visual_code_offset` to `motion_start_token_id`.
     max_visual_tokens (`int`, defaults to 256):
         Most visual tokens of a generated image; the keyframe decoder has as
         many positions.
@@ -407,6 +411,11 @@ class VideoLaVITConfig(PreTrainedConfig):
             self.keyframe_tokenizer_config.vision_config = self.vision_config
         else:
             self.vision_config = self.keyframe_tokenizer_config.vision_config
+        if self.motion_code_offset + self.num_motion_codes > self.text_config.vocab_size:
+            raise ValueError(
+                f"`num_motion_codes` {self.num_motion_codes} from `motion_code_offset` {self.motion_code_offset} on do not "
+                f"fit the vocabulary: `text_config.vocab_size` is {self.text_config.vocab_size}."
+            )
 
     @property
     def num_visual_codes(self) -> int:

@@ -40,19 +40,20 @@ _PACKED_ARGUMENTS = (
 
 class TextLogitsProcessor(LogitsProcessor):
     """
-    Leaves text as the only choice: suppresses everything from `[IMG]` on, by one contiguous range, and the placeholders.
+    Leaves text as the only choice: suppresses the visual and motion tokens, by one contiguous range, and the placeholders.
+    Tokens that were added to the vocabulary behind them are text.
 
     Args:
         config ([`VideoLaVITConfig`]): Configuration with the token-id layout.
     """
 
     def __init__(self, config):
-        self.text_vocab_size = config.image_start_token_id
+        self.suppressed = slice(config.image_start_token_id, config.motion_code_offset + config.num_motion_codes)
         self.placeholder_ids = [config.image_token_id, config.video_token_id]
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         scores = scores.clone()
-        scores[:, self.text_vocab_size :] = -float("inf")
+        scores[:, self.suppressed] = -float("inf")
         for token_id in self.placeholder_ids:
             scores[:, token_id : token_id + 1] = -float("inf")
         return scores
@@ -78,9 +79,17 @@ class SamplingArguments:
     top_p: float = 1.0
 
     def choose(
-        self, scores: torch.FloatTensor, generator: torch.Generator | list[torch.Generator] | None
+        self,
+        scores: torch.FloatTensor,
+        generator: torch.Generator | list[torch.Generator] | None,
+        unfinished: torch.BoolTensor | None = None,
     ) -> torch.LongTensor:
-        """Chooses one column of `scores`, of shape `(batch_size, num_choices)`, for each row."""
+        """
+        Chooses one column of `scores`, of shape `(batch_size, num_choices)`, for each row.
+
+        What is chosen for rows where `unfinished`, of shape `(batch_size,)`, is `False` means nothing, and a generator of
+        their own stays as it is.
+        """
         if not self.do_sample:
             return scores.argmax(dim=-1)
         top_k = min(self.top_k, scores.shape[-1]) if self.top_k > 0 else scores.shape[-1]
@@ -92,8 +101,11 @@ class SamplingArguments:
         # Drawn in the order of the vocabulary: that of the scores changes with their rounding, as from batch to batch.
         probabilities = torch.zeros_like(scores).scatter(1, columns, probabilities)
         if isinstance(generator, list):
-            rows = [torch.multinomial(row, 1, generator=source) for row, source in zip(probabilities, generator)]
-            return torch.cat(rows)
+            choices = probabilities.argmax(dim=-1)
+            rows = range(len(generator)) if unfinished is None else unfinished.nonzero()[:, 0].tolist()
+            for row in rows:
+                choices[row : row + 1] = torch.multinomial(probabilities[row], 1, generator=generator[row])
+            return choices
         return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
 
@@ -303,7 +315,8 @@ class VideoLaVITGenerationMixin:
                 (`[IMG] v… [/IMG] [MOV] m… [/MOV]` for each clip). A prompt that ends in a keyframe, discrete or
                 continuous, is continued by its motion in `"video"` mode.
             num_clips (`int` or `torch.LongTensor`, *optional*): An `int` is the number of clips to generate, 1 by default.
-                A tensor is the processor's output: the clips of each video in the prompt.
+                A tensor is the processor's output: the clips of each video in the prompt. For text an `int` is those of
+                the prompt's one video.
             num_generated_clips (`int`, *optional*): The number of clips to generate where `num_clips` describes the prompt.
             guidance_scale (`float`, *optional*): Classifier-free guidance. For visual tokens the generation config's
                 `visual_guidance_scale`, 4.0 without; off for text.
@@ -366,6 +379,15 @@ class VideoLaVITGenerationMixin:
             visual_codes=visual_codes,
             generator=generator,
             **kwargs,
+        )
+
+    def prepare_inputs_for_generation(self, input_ids, inputs_embeds=None, is_first_iteration=False, **kwargs):
+        # The candidates of assisted decoding stand behind the embedded prompt, which would hide them.
+        if is_first_iteration and inputs_embeds is not None and input_ids.shape[1] > inputs_embeds.shape[1]:
+            candidates = self.get_input_embeddings()(input_ids[:, inputs_embeds.shape[1] :])
+            inputs_embeds = torch.cat((inputs_embeds, candidates.to(inputs_embeds)), dim=1)
+        return super().prepare_inputs_for_generation(
+            input_ids, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs
         )
 
     def _generate_text(
@@ -584,7 +606,7 @@ class VideoLaVITGenerationMixin:
             scores = visual_tokens.get_scores(decoder.step(), arguments, decoder.is_guided)
             if position < min_visual_tokens:
                 scores[:, 0] = -float("inf")
-            ids = token_ids[arguments.choose(scores, generator).to(decoder.device)]
+            ids = token_ids[arguments.choose(scores, generator, unfinished).to(decoder.device)]
             decoder.push(ids, unfinished)
             unfinished = unfinished & (ids != self.config.image_end_token_id)
             if not unfinished.any():
@@ -597,6 +619,8 @@ class VideoLaVITGenerationMixin:
         return next(start for start in clip_starts if end - start <= max_context_length)
 
     def _ends_in_keyframe(self, input_ids: torch.LongTensor) -> bool:
+        if input_ids.shape[1] == 0:
+            return False
         config = self.config
         last_ids = input_ids[:, -1]
         first_code = config.visual_code_offset

@@ -232,7 +232,7 @@ class VideoLaVITModel(VideoLaVITPreTrainedModel):
                 f"Every clip has a keyframe and its motion: got {total_clips} keyframes in `pixel_values_videos` and "
                 f"{given} clips in `motion_vectors`."
             )
-        clips_per_video = [total_clips] if num_clips is None else torch.as_tensor(num_clips).tolist()
+        clips_per_video = [total_clips] if num_clips is None else torch.as_tensor(num_clips).reshape(-1).tolist()
         if sum(clips_per_video) != total_clips:
             raise ValueError(
                 f"`num_clips` {clips_per_video} sums to {sum(clips_per_video)} clips, but `pixel_values_videos` has "

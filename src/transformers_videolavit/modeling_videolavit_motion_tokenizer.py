@@ -272,7 +272,8 @@ class VideoLaVITMotionTokenizer(VideoLaVITPreTrainedModel):
         Returns:
             `torch.FloatTensor` of shape `(num_clips, num_channels, num_frames, height, width)`: Motion vectors. At the
             tokenizer's own size, which is the default, in tenths of their standard deviation, like the input of
-            `encode`; at a requested size in standard deviations, as the video detokenizer takes them.
+            `encode`; at a requested size in standard deviations, as the video detokenizer's motion encoder and U-Net
+            take them, but not its pipeline, whose `motion_vectors` are in tenths.
 
         Raises:
             ValueError: If `codes` has another shape or type or a code out of range, or only one of `height` and `width`

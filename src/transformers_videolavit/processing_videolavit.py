@@ -22,6 +22,7 @@ from transformers.tokenization_utils_base import TextInput
 from transformers.utils import auto_docstring
 from transformers.video_utils import VideoInput
 
+from .configuration_videolavit import MOTION_CODE_TOKEN
 from .video_processing_videolavit import VideoLaVITVideoProcessorKwargs
 
 
@@ -332,10 +333,10 @@ class VideoLaVITProcessor(ProcessorMixin):
         """
         Splits generated sequences into their texts, images and motions.
 
-        A run of visual codes is an image, a run of motion codes is the motion of a clip, a run of other tokens is a
-        text. `[IMG]`, `[/IMG]`, `[MOV]`, `[/MOV]` and the placeholders of a prompt's visuals separate the runs and
-        belong to none; padding is dropped. So an incomplete or empty block gives the codes that it has, or nothing;
-        codes outside of a block are kept; motion is returned whatever its length.
+        A run of visual codes is an image, a run of motion codes is the motion of a clip, a run of other tokens, also of
+        those added to the vocabulary, is a text. `[IMG]`, `[/IMG]`, `[MOV]`, `[/MOV]` and the placeholders of a prompt's
+        visuals separate the runs and belong to none; padding is dropped. So an incomplete or empty block gives the codes
+        that it has, or nothing; codes outside of a block are kept; motion is returned whatever its length.
 
         Args:
             generated_outputs (`torch.LongTensor`, `np.ndarray` or `list` of shape `(batch_size, sequence_length)` or `(sequence_length,)`):
@@ -376,11 +377,12 @@ class VideoLaVITProcessor(ProcessorMixin):
         tokenizer = self.tokenizer
         visual_code_offset = tokenizer.image_end_token_id + 1
         motion_code_offset = tokenizer.motion_end_token_id + 1
+        end_of_codes = motion_code_offset + self._count_motion_codes()
         ids = ids[ids != tokenizer.pad_token_id].long()
         is_placeholder = (ids == self.image_token_id) | (ids == self.video_token_id)
-        is_text = (ids < tokenizer.image_start_token_id) & ~is_placeholder
+        is_text = ((ids < tokenizer.image_start_token_id) | (ids >= end_of_codes)) & ~is_placeholder
         is_visual_code = (ids >= visual_code_offset) & (ids < tokenizer.motion_start_token_id)
-        is_motion_code = ids >= motion_code_offset
+        is_motion_code = (ids >= motion_code_offset) & (ids < end_of_codes)
         kinds, lengths = torch.unique_consecutive(
             is_text + 2 * is_visual_code + 3 * is_motion_code, return_counts=True
         )
@@ -395,6 +397,13 @@ class VideoLaVITProcessor(ProcessorMixin):
             elif kind == 3:
                 segments.append(("motion", run - motion_code_offset))
         return segments
+
+    def _count_motion_codes(self) -> int:
+        # A user's tokens follow them.
+        offset, count = self.tokenizer.motion_end_token_id + 1, 0
+        while self.tokenizer.convert_tokens_to_ids(MOTION_CODE_TOKEN.format(count)) == offset + count:
+            count += 1
+        return count
 
 
 def _flatten_videos(videos: VideoInput, depth: int = 0) -> list:

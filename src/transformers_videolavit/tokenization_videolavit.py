@@ -21,7 +21,7 @@ from tokenizers.models import BPE
 from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import SentencePieceExtractor
 
-from .configuration_videolavit import VideoLaVITConfig
+from .configuration_videolavit import MOTION_CODE_TOKEN, VideoLaVITConfig
 
 
 UNK_TOKEN = "<unk>"
@@ -34,7 +34,6 @@ IMAGE_END_TOKEN = "[/IMG]"
 MOTION_START_TOKEN = "[MOV]"
 MOTION_END_TOKEN = "[/MOV]"
 VISUAL_CODE_TOKEN = "<visual_{}>"
-MOTION_CODE_TOKEN = "<motion_{}>"
 
 # SentencePiece's number for byte pair encoding (`TrainerSpec.ModelType.BPE`).
 SENTENCEPIECE_BPE = 2
@@ -62,11 +61,10 @@ def build_videolavit_tokenizer(
             LLaMA tokenizer.
         config (`VideoLaVITConfig`, *optional*):
             Gives the token-id layout. The number of visual tokens is `motion_start_token_id - visual_code_offset`, the
-            number of motion tokens `text_config.vocab_size - motion_code_offset`. The released checkpoint's layout by
-            default.
+            number of motion tokens `num_motion_codes`. The released checkpoint's layout by default.
 
     Returns:
-        `PreTrainedTokenizerFast`: the tokenizer, of `config.text_config.vocab_size` tokens, with the attributes
+        `PreTrainedTokenizerFast`: the tokenizer, whose last token is that of the last motion code, with the attributes
         `image_token`, `video_token`, `image_start_token`, `image_end_token`, `motion_start_token`, `motion_end_token`
         and their `_id` counterparts.
 
@@ -99,12 +97,11 @@ def build_videolavit_tokenizer(
         [decoders.Replace(WORD_BOUNDARY, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     num_visual_tokens = config.motion_start_token_id - config.visual_code_offset
-    num_motion_tokens = config.text_config.vocab_size - config.motion_code_offset
     special_tokens = [UNK_TOKEN, BOS_TOKEN, EOS_TOKEN, IMAGE_TOKEN, VIDEO_TOKEN]
     special_tokens += [IMAGE_START_TOKEN, IMAGE_END_TOKEN]
     special_tokens += [VISUAL_CODE_TOKEN.format(code) for code in range(num_visual_tokens)]
     special_tokens += [MOTION_START_TOKEN, MOTION_END_TOKEN]
-    special_tokens += [MOTION_CODE_TOKEN.format(code) for code in range(num_motion_tokens)]
+    special_tokens += [MOTION_CODE_TOKEN.format(code) for code in range(config.num_motion_codes)]
     # Unlike a normalized one, a token that is matched in the raw text leaves the word boundary to the text after it.
     backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special_tokens])
 
@@ -190,15 +187,14 @@ def _check_layout(
         config.motion_start_token_id,
         config.motion_end_token_id,
         config.motion_code_offset,
-        config.text_config.vocab_size,
     )
-    image_start, motion_start, vocab_size = layout[0], layout[3], layout[6]
+    image_start, motion_start = layout[0], layout[3]
     expected_layout = (image_start, image_start + 1, image_start + 2)
-    expected_layout += (motion_start, motion_start + 1, motion_start + 2, vocab_size)
-    if layout != expected_layout or not image_start + 2 < motion_start or not motion_start + 2 < vocab_size:
+    expected_layout += (motion_start, motion_start + 1, motion_start + 2)
+    if layout != expected_layout or not image_start + 2 < motion_start or config.num_motion_codes < 1:
         raise ValueError(
             "The vocabulary must be text, [IMG], [/IMG], visual codes, [MOV], [/MOV], motion codes, in this order and "
-            f"without gaps, but `config` places them at {layout[:-1]} with {vocab_size} tokens in all."
+            f"without gaps, but `config` places them at {layout} with {config.num_motion_codes} motion codes."
         )
 
 

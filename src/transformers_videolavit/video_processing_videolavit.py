@@ -168,7 +168,7 @@ class VideoLaVITVideoProcessor(BaseVideoProcessor):
         videos: VideoInput,
         motion_height: int | None = None,
         motion_width: int | None = None,
-        motion_scale_factor: float = 1.0,
+        motion_scale_factor: float | None = None,
         video_metadata: VideoMetadataType | None = None,
         input_data_format: str | ChannelDimension | None = None,
         **kwargs,
@@ -181,7 +181,8 @@ class VideoLaVITVideoProcessor(BaseVideoProcessor):
             motion_height (`int`, *optional*): Height of the motion field: the latents' for the detokenizer, an eighth
                 of the height of the video to be made. The codec's own grid of 16 x 16 pixels by default.
             motion_width (`int`, *optional*): Width of the motion field.
-            motion_scale_factor (`float`, defaults to 1.0): 1 for standard deviations, as the detokenizer takes them.
+            motion_scale_factor (`float`, *optional*): Motion is given in standard deviations times this factor; by
+                default the processor's, with which it goes into the detokenizer pipeline as it is.
             video_metadata: As in [`~VideoLaVITVideoProcessor.preprocess`].
             input_data_format: As in [`~VideoLaVITVideoProcessor.preprocess`].
             **kwargs: `fps`, `num_frames`, `max_clips`, `clip_sampling`, `do_sample_frames`; by default the processor's.
@@ -227,7 +228,7 @@ class VideoLaVITVideoProcessor(BaseVideoProcessor):
             inputs,
             keyframe_transform=Image.fromarray,
             motion_size=None if motion_height is None else (motion_height, motion_width),
-            motion_scale_factor=motion_scale_factor,
+            motion_scale_factor=self.motion_scale_factor if motion_scale_factor is None else motion_scale_factor,
             **arguments,
         )
 

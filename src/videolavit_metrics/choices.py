@@ -47,13 +47,22 @@ def read_choice(answer: str, choices: list[str]) -> str | None:
     text = answer.strip()
     if match := re.match(rf"\(?([{letters}])(?:[.):,]|\s*$)", text):
         return match[1]
-    if match := re.search(rf"(?:answer|option|choice)(?: is)?:?\s*\(?([{letters}])\b", text, re.IGNORECASE):
+    # A small letter before another word is an article, or the beginning of a word.
+    letter = rf"[{letters}](?![\w'-])|[{letters.lower()}](?=[.):,]|\W*$)"
+    match = re.search(rf"(?i:answer|option|choice)(?i: is)?:?\s*\(?({letter})", text)
+    if match and not (match[1] == "A" and _begins_with_choice(text[match.end() :], choices)):
         return match[1].upper()
     alone = set(re.findall(rf"(?<![\w'])([{letters}])(?![\w'])", text)) - {"A", "I"}
     if len(alone) == 1:
         return alone.pop()
     named = [letter for letter, choice in zip(letters, choices) if choice and choice.lower() in text.lower()]
     return named[0] if len(named) == 1 else None
+
+
+def _begins_with_choice(text: str, choices: list[str]) -> bool:
+    """Whether a text after "A" is one of the choices, so that this is no letter, but their article."""
+    names = (re.sub(r"^(a|an|the) ", "", choice.lower()) for choice in choices if choice)
+    return any(re.match(rf"\s+{re.escape(name)}\b", text.lower()) for name in names)
 
 
 class MultipleChoiceAccuracy(evaluate.Metric):

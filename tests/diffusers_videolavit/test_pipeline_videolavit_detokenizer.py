@@ -14,6 +14,7 @@
 """The video detokenizer pipeline against the reference's frames and the behaviours of diffusers' own pipelines."""
 
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,10 +27,12 @@ from tiny_pipelines import generators, load_detokenizer_pipeline
 
 from diffusers_videolavit import UNetSpatioTemporalMotionConditionModel, VideoLaVITDetokenizerPipeline
 from diffusers_videolavit.pipeline_output import VideoLaVITDetokenizerPipelineOutput
+from transformers_videolavit import VideoLaVITVideoProcessor
 
 
 torch.set_num_threads(1)
 
+VIDEO = str(Path(__file__).parents[1] / "fixtures" / "videos" / "city_timelapse.mp4")
 SIZE = {"height": 16, "width": 16}
 KEYFRAME = {"keyframe_height": 32, "keyframe_width": 32, "keyframe_num_inference_steps": 2}
 FAST = {**SIZE, **KEYFRAME, "num_inference_steps": 2, "output_type": "pt"}
@@ -282,6 +285,30 @@ def test_callback_changes_the_guidance_scale(pipe, images, motion):
     assert not torch.allclose(frames, reference, atol=1e-3)
 
 
+@pytest.mark.parametrize("with_group_offload", [False, True])
+def test_callback_turns_guidance_off(own_pipe, images, motion, with_group_offload):
+    if with_group_offload:
+        own_pipe.enable_group_offload(torch.device("cpu"), offload_type="block_level", num_blocks_per_group=1)
+
+    def turn_off(pipe, step, timestep, tensors):
+        pipe._guidance_scale = 0.0
+        return tensors
+
+    def ignore_the_unconditional_branch(pipe, step, timestep, tensors):
+        pipe._guidance_scale = torch.ones_like(pipe.guidance_scale).index_fill(1, torch.tensor(0), 1 + 1e-6)
+        return tensors
+
+    batch_sizes = []
+    own_pipe.unet.register_forward_pre_hook(lambda module, inputs: batch_sizes.append(len(inputs[0])))
+    call = {**FAST, "image": images, "motion_vectors": motion[:2], "num_inference_steps": 3}
+    conditional, frames = (
+        own_pipe(**call, callback_on_step_end=callback, generator=generators(0, 1)).frames
+        for callback in (ignore_the_unconditional_branch, turn_off)
+    )
+    assert batch_sizes == [4, 4, 4, 4, 2, 2]
+    torch.testing.assert_close(frames, conditional, atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(own_pipe, tokens, dtype):
     codes, motions = tokens
@@ -341,6 +368,13 @@ def test_vae_tiling_and_slicing(own_pipe, images, motion):
     assert own_pipe.keyframe_vae.use_slicing
     own_pipe.disable_vae_slicing()
     assert not own_pipe.keyframe_vae.use_slicing
+
+
+def test_vae_tiling_and_slicing_need_no_keyframe_components():
+    pipe = load_detokenizer_pipeline(with_keyframes=False, with_motion_tokenizer=False)
+    for name in ("vae_tiling", "vae_slicing"):
+        getattr(pipe, f"enable_{name}")()
+        getattr(pipe, f"disable_{name}")()
 
 
 def test_long_video_joins_its_clips(pipe, tokens):
@@ -463,6 +497,23 @@ def test_motion_vectors_on_any_grid(pipe, images, motion):
         assert torch.equal(frames, pipe(**call, motion_vectors=same).frames)
     resized = torch.nn.functional.interpolate(motion[0].transpose(0, 1), size=(8, 8), mode="bicubic").transpose(0, 1)
     torch.testing.assert_close(pipe(**call, motion_vectors=resized).frames, frames, atol=1e-4, rtol=0)
+
+
+def test_motion_of_a_video_is_the_same_with_and_without_its_keyframes(own_pipe, monkeypatch):
+    processor = VideoLaVITVideoProcessor()
+    (clips,) = processor.extract_keyframes_and_motion(VIDEO, motion_height=20, motion_width=36)
+    inputs = processor(VIDEO, return_tensors="pt")
+    seen = []
+    original = own_pipe.denoise
+
+    def record(latents, motion, *args, **kwargs):
+        seen.append(motion)
+        return original(latents, motion, *args, **kwargs)
+
+    monkeypatch.setattr(own_pipe, "denoise", record)
+    for motion_vectors in (clips.motion_vectors, inputs["motion_vectors"]):
+        own_pipe(image=clips.keyframes[0], motion_vectors=motion_vectors, **{**FAST, "num_inference_steps": 1})
+    assert seen[0].abs().max() > 0 and torch.equal(*seen)
 
 
 def test_images_of_any_kind_and_size(pipe, motion):

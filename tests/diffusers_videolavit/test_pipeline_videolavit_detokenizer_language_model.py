@@ -131,12 +131,31 @@ def test_motion_of_given_codes_is_generated(pipe):
         pipe("A boat", visual_codes=codes, image=torch.zeros(3, 8, 8), **FAST)
 
 
+def test_keyframes_of_later_clips_are_refused_where_the_language_model_makes_them(pipe, image):
+    for keyframes in ({"visual_codes": [[[3, 1], [4, 1]]]}, {"image": [[image, image]]}):
+        (name,) = keyframes
+        with pytest.raises(ValueError, match=f"`{name}` holds 2 keyframes a video, .* makes the keyframes of later"):
+            pipe("A boat", num_clips=2, **keyframes, **FAST)
+
+
 def test_prompts_become_images(pipe):
     call = {"height": 32, "width": 32, "num_inference_steps": 2, "output_type": "np"}
     batch = pipe.keyframe(PROMPTS, **call, generator=generators(0, 1, 2)).images
     assert batch.shape == (3, 32, 32, 3)
     (single,) = pipe.keyframe(PROMPTS[1], **call, generator=generators(1), return_dict=False)
     np.testing.assert_allclose(batch[1:2], single, atol=1e-3)
+
+
+def test_several_images_of_a_prompt(pipe):
+    call = {"height": 32, "width": 32, "num_inference_steps": 2, "output_type": "np"}
+    images = pipe.keyframe(PROMPTS[:2], num_images_per_prompt=2, **call, generator=generators(0, 1, 2, 3)).images
+    single = pipe.keyframe(PROMPTS[1], **call, generator=generators(2)).images
+    assert images.shape == (4, 32, 32, 3)
+    np.testing.assert_allclose(images[2:3], single, atol=1e-3)
+    assert not np.allclose(images[2], images[3], atol=1e-2)
+    latents = torch.randn(2, 4, 4, 4, generator=generators(0)[0])
+    images = pipe.keyframe(PROMPTS[0], num_images_per_prompt=2, **call, latents=latents).images
+    assert images.shape == (2, 32, 32, 3)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +166,8 @@ def test_prompts_become_images(pipe):
         ({"prompt": []}, "`prompt` has to be a string"),
         ({"generator": generators(0, 1)}, "2 generators for a batch of 1"),
         ({"latents": torch.zeros(2)}, "`latents` have to be of shape"),
+        ({"num_images_per_prompt": 2, "generator": generators(0)}, "1 generators for a batch of 2"),
+        ({"num_images_per_prompt": 0}, "`num_images_per_prompt` has to be a positive integer"),
     ],
 )
 def test_bad_inputs_are_refused_before_tokens_are_generated(pipe, arguments, message, monkeypatch):

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
+from diffusers.callbacks import SDCFGCutoffCallback
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from tiny_diffusers_models import expected, visual_codes
@@ -149,6 +150,40 @@ def test_callback_changes_the_guidance_scale(pipe, codes):
 
     pipe(codes[0], **FAST, guidance_scale=2.0, callback_on_step_end=increase)
     assert pipe.guidance_scale == 2.0 + pipe.num_timesteps
+
+
+def test_callback_turns_guidance_off(own_pipe, codes):
+    def turn_off(pipe, step, timestep, tensors):
+        pipe._guidance_scale = 0.0
+        return tensors
+
+    def turn_off_and_halve(pipe, step, timestep, tensors):
+        if step == 0:
+            pipe._guidance_scale = 0.0
+            tensors = {name: tensor.chunk(2)[-1] if "embeds" in name else tensor for name, tensor in tensors.items()}
+        return tensors
+
+    def ignore_the_unconditional_branch(pipe, step, timestep, tensors):
+        pipe._guidance_scale = 1 + 1e-6
+        return tensors
+
+    batch_sizes = []
+    own_pipe.unet.register_forward_pre_hook(lambda module, inputs: batch_sizes.append(len(inputs[0])))
+    names = own_pipe._callback_tensor_inputs
+    call = {**FAST, "num_inference_steps": 3, "callback_on_step_end_tensor_inputs": names}
+    conditional, *images = (
+        own_pipe(codes[:2], **call, callback_on_step_end=callback, generator=generators(0, 1)).images
+        for callback in (ignore_the_unconditional_branch, turn_off, turn_off_and_halve)
+    )
+    assert batch_sizes == [4, 4, 4] + 2 * [4, 2, 2]
+    torch.testing.assert_close(images[0], conditional, atol=1e-4, rtol=0)
+    assert torch.equal(*images)
+
+    # One of diffusers' own.
+    call["callback_on_step_end_tensor_inputs"] = ["prompt_embeds"]
+    cut_off = SDCFGCutoffCallback(cutoff_step_ratio=None, cutoff_step_index=0)
+    image = own_pipe(codes[1], **call, callback_on_step_end=cut_off, generator=generators(1)).images
+    torch.testing.assert_close(image, conditional[1:], atol=1e-4, rtol=0)
 
 
 def test_euler_ancestral_scheduler_draws_from_the_generators(own_pipe, codes):

@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from small_checkpoint import write_small_checkpoint
 from torch import nn
 from training_runs import kill_when, run, start
+from videos import encode_video
 
 
 class Means(nn.Module):
@@ -34,9 +35,12 @@ def models(tmp_path_factory):
 def benchmark(tmp_path):
     """Writes a benchmark and runs it."""
 
-    def run_benchmark(name, model="none", answers=None, **kwargs):
+    def run_benchmark(name, model=None, answers=None, **kwargs):
         from evaluate_benchmark import main
 
+        if model is None:
+            model = tmp_path / "unused_model"
+            model.mkdir(exist_ok=True)
         if not (tmp_path / name).exists():
             LAYOUTS[name](tmp_path / name)
         settings = {
@@ -145,6 +149,18 @@ def test_a_killed_run_goes_on_where_it_was(benchmark, models, tmp_path):
     assert lines[0] == answers[0] and len(lines) == 4
 
 
+def test_line_separators_within_an_answer_end_no_line(tmp_path):
+    from accelerate import PartialState
+    from benchmark_tasks.questions import Item
+    from benchmark_tasks.runner import Predictions
+
+    items = [Item("1", "Who?", None), Item("2", "What?", None)]
+    answers = ["one\u2028two", "a\x85b\nc"]
+    Predictions(tmp_path, PartialState(cpu=True), items).add(items, answers)
+    again = Predictions(tmp_path, PartialState(cpu=True), items)
+    assert again.todo == [] and again.collect() == answers
+
+
 def test_a_judge_gives_the_number_of_open_answers(benchmark, tmp_path, monkeypatch):
     import evaluate_benchmark
 
@@ -214,6 +230,60 @@ def test_predictions_of_another_run_are_not_taken(benchmark, tmp_path):
     benchmark("gqa", answers={"100": "left", "101": "yes"})
     with pytest.raises(ValueError, match=r"predictions of a run with \{'max_clips': 8\}"):
         benchmark("gqa", max_clips=4)
+
+
+def test_predictions_of_a_model_or_of_questions_that_have_changed_are_not_taken(benchmark, models, tmp_path):
+    (tmp_path / "unused_model").mkdir()
+    (tmp_path / "unused_model" / "model.safetensors").write_bytes(b"weights")
+    result = benchmark("gqa", answers={"100": "left", "101": "yes"})
+    assert benchmark("gqa", limit=1)["identity"] == result["identity"]
+    (tmp_path / "unused_model" / "model.safetensors").write_bytes(b"trained further")
+    with pytest.raises(ValueError, match=r"predictions of a run with \{'model_identity': '[0-9a-f]{64}'\}"):
+        benchmark("gqa")
+    (tmp_path / "unused_model" / "model.safetensors").write_bytes(b"weights")
+    path = tmp_path / "gqa" / "testdev_balanced_questions.json"
+    path.write_text(path.read_text().replace("Is it red?", "Is it blue?"))
+    with pytest.raises(ValueError, match=r"predictions of a run with \{'questions_sha256'"):
+        benchmark("gqa")
+
+
+def test_images_and_videos_of_a_detokenizer_that_has_changed_are_not_taken(benchmark, models, tmp_path):
+    shutil.copytree(models / "detokenizer", tmp_path / "detokenizer")
+    settings = {"model": models / "model", "detokenizer": tmp_path / "detokenizer", "num_inference_steps": 1}
+    settings |= {"fid_protocol": write_protocol(models, tmp_path / "fid.json", 1), "height": 64, "width": 64}
+    benchmark("coco", **settings)
+    path = tmp_path / "detokenizer" / "keyframe_scheduler" / "scheduler_config.json"
+    path.write_text(path.read_text() + "\n")
+    with pytest.raises(ValueError, match="predictions of a run with \\{'detokenizer_identity'"):
+        benchmark("coco", **settings)
+
+
+def test_real_videos_are_measured_at_the_rate_of_generated_ones(models, tmp_path, caplog, monkeypatch):
+    import evaluate_benchmark
+    from benchmark_tasks import TASKS, GenerationItem
+    from benchmark_tasks.runner import generated_path
+
+    # Each second has a brightness of its own.
+    frames = np.repeat(np.arange(40, 240, 50), 24)[:, None, None, None].repeat(32, 1).repeat(32, 2).repeat(3, 3)
+    for name, part in (("long", frames), ("short", frames[:30])):
+        (tmp_path / f"{name}.mp4").write_bytes(encode_video(part.astype(np.uint8), fps=24))
+    real = evaluate_benchmark.read_real(tmp_path / "long.mp4", "video", 6)
+    np.testing.assert_allclose(real.mean(axis=(1, 2, 3)), np.repeat(np.arange(40, 240, 50), 6), atol=3)
+    # One that is too short at this rate does not count.
+    items = [
+        GenerationItem(str(index), "", tmp_path / f"{name}.mp4")
+        for index, name in enumerate(("long", "short", "long"))
+    ]
+    for item in items:
+        np.savez(generated_path(tmp_path, item), frames=real)
+    metric = evaluate_benchmark.FrechetDistance(
+        evaluate_benchmark.read_protocol(str(write_protocol(models, tmp_path / "fvd.json", 16)))
+    )
+    monkeypatch.setattr(evaluate_benchmark.logger, "propagate", True)
+    scores = evaluate_benchmark.score_generated(None, TASKS["ucf101"], items, tmp_path, {"fvd": metric}, 6)
+    assert (scores["fvd"]["real"], scores["fvd"]["generated"]) == (2, 3)
+    assert scores["fvd"]["distance"] == pytest.approx(0, abs=1e-6)
+    assert "short.mp4' is left out of FVD" in caplog.text
 
 
 @pytest.mark.parametrize(

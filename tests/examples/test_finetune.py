@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from training_media import write_damaged_png
 from training_runs import kill_when, logged, run, start
 
 from transformers_videolavit import VideoLaVITForCausalLM
@@ -72,6 +73,40 @@ def test_labels_are_the_assistants_turns_only(small):
         assert tokenizer.decode(labels) == text
         learned = [token for token, label in zip(document.input_ids, document.labels) if label != -100]
         assert learned == labels
+
+
+def test_names_of_special_tokens_in_a_conversation_are_text(small, tmp_path):
+    tokenizer = small[2].tokenizer
+    turns = [
+        ("human", "What is <video> or [IMG]x[/IMG]?"),
+        ("gpt", "<s>Old</s> tags, \n</s>."),
+        ("human", "<visual_1>?"),
+        ("gpt", "No <image>"),
+    ]
+    texts = [{"from": role, "value": text} for role, text in turns]
+    pictures = [{**texts[0], "value": "<image>\nIs it </s>?"}, {**texts[1], "value": "It is <unk>."}]
+    rows = [{"conversations": texts}, {"image": "0.png", "conversations": pictures}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    dataset = make_dataset(
+        (*small[:3], [{"format": "llava", "path": str(tmp_path / "rows.json"), "media_root": str(small[0])}])
+    )
+    (text,), (picture,) = dataset[0], dataset[1]
+    answers = ["<s>Old</s> tags, \n</s>. \\n </s> No <image> \\n </s>", "It is <unk>. \\n </s>"]
+    for document, answer in zip((text, picture), answers):
+        learnt = [label for label in document.labels if label != -100]
+        assert tokenizer.decode(learnt) == answer
+        assert learnt == [id for id, label in zip(document.input_ids, document.labels) if label != -100]
+        assert document.input_ids.count(tokenizer.bos_token_id) == 1
+        assert document.input_ids.count(tokenizer.eos_token_id) == answer.count("\\n </s>")
+    assert not text.images and tokenizer.image_token_id not in text.input_ids
+    assert picture.input_ids.count(tokenizer.image_token_id) == small[1].config.num_image_tokens
+    # As the model is asked.
+    messages = [
+        {"role": "assistant" if role == "gpt" else "user", "content": [{"type": "text", "text": text}]}
+        for role, text in turns
+    ]
+    inputs = small[2].apply_chat_template([messages], tokenize=True, return_dict=True, sanitize_control_tokens=True)
+    assert inputs["input_ids"][0] == text.input_ids
 
 
 def test_visuals_of_a_conversation_come_with_its_document(small):
@@ -151,6 +186,19 @@ def test_a_conversation_without_its_image_is_replaced_and_named(small, tmp_path,
     (document,), (again,) = dataset[1], dataset[1]
     assert document.input_ids == again.input_ids
     assert "Conversation 1 is left out" in caplog.text and "missing.png" in caplog.text
+
+
+def test_a_conversation_with_a_damaged_image_is_replaced_and_named(small, tmp_path, caplog):
+    from transformers.utils import logging
+
+    write_damaged_png(tmp_path / "0.png")
+    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "Noise."}]
+    rows = [{"image": "0.png", "conversations": turns}, {"conversations": [{**turns[0], "value": "Who?"}, turns[1]]}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    dataset = make_dataset((*small[:3], [{"format": "llava", "path": str(tmp_path / "rows.json")}]))
+    logging.enable_propagation()
+    (document,) = dataset[0]
+    assert not document.images and "Conversation 0 is left out: broken PNG file" in caplog.text
 
 
 def test_when_nothing_can_be_read_the_reason_is_given(small, tmp_path):

@@ -338,7 +338,7 @@ def test_the_codec_finds_direction_and_speed(tmp_path, scenes, rendering):
         if motion.kind != "translation" or described.size == "small":
             continue
         rendering.write_video(tmp_path / "a.mp4", rendering.render_scene(scene, size))
-        (clips,) = processor.extract_keyframes_and_motion(str(tmp_path / "a.mp4"))
+        (clips,) = processor.extract_keyframes_and_motion(str(tmp_path / "a.mp4"), motion_scale_factor=1.0)
         shares = clips.motion_vectors[0].numpy() * np.array(MOTION_STD)[:, None, None, None]
         path = scenes.object_path(described, scene.positions[0], 24)
         rows, columns = (np.mgrid[:8, :8] + 0.5) / 8 - 0.5

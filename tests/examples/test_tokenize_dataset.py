@@ -72,8 +72,9 @@ def videos(tmp_path_factory):
 
 
 def arguments(small, videos, output_dir, **kwargs):
-    inputs = [{"kind": "video", "path": str(videos[0] / "metadata.csv")}]
-    settings = {"inputs": json.dumps(inputs), "model_name_or_path": small[0], "output_dir": output_dir}
+    settings = {"model_name_or_path": small[0], "output_dir": output_dir}
+    if "inputs" not in kwargs:
+        settings["inputs"] = json.dumps([{"kind": "video", "path": str(videos[0] / "metadata.csv")}])
     settings |= {"unit_size": 16, "num_workers": 0, "device": "cpu", "batch_size": 16} | kwargs
     return [str(item) for name, value in settings.items() for item in (f"--{name}", value)]
 
@@ -203,6 +204,52 @@ def test_other_settings_do_not_mix_with_what_is_there(small, videos, uninterrupt
 
     with pytest.raises(ValueError, match="max_clips differ"):
         main(arguments(small, videos, uninterrupted, max_clips=3))
+
+
+def test_shards_follow_their_inputs_when_these_change(small, tmp_path):
+    from tokenize_dataset import main
+
+    def tokenize(texts):
+        (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+        inputs = [{"kind": "text", "path": str(tmp_path / "texts.jsonl")}]
+        settings = {"inputs": json.dumps(inputs), "model_name_or_path": small[0], "output_dir": tmp_path / "tokens"}
+        settings |= {"num_workers": 0, "device": "cpu", "unit_size": 4}
+        main([str(item) for name, value in settings.items() for item in (f"--{name}", value)])
+        rows, errors = read(tmp_path / "tokens")
+        assert json.loads((tmp_path / "tokens" / "summary.json").read_text())["samples"] == len(rows)
+        return [row["text"] for row in rows], [int(error["id"]) for error in errors]
+
+    texts = [f"text {number}" for number in range(6)]
+    assert tokenize(texts) == (texts, [])
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "tokens").glob("*.parquet")}
+    # Appended: the first shard stays as it is. An empty text is an error.
+    assert tokenize([*texts, "more", "", "even more"]) == ([*texts, "more", "even more"], [7])
+    assert (tmp_path / "tokens" / "input-0-000000.parquet").stat().st_mtime_ns == times["input-0-000000.parquet"]
+    assert tokenize(["first", *texts]) == (["first", *texts], [])
+    assert tokenize(["other", "", "others"]) == (["other", "others"], [1])
+    assert [path.name for path in (tmp_path / "tokens").glob("*.parquet")] == ["input-0-000000.parquet"]
+    assert tokenize(["other", "second"]) == (["other", "second"], [])
+
+
+def test_a_long_video_is_not_given_to_the_tokenizers_at_once(small, tmp_path, monkeypatch):
+    from tokenize_dataset import main
+
+    frames = np.concatenate([textured_frames(seed) for seed in range(15)])
+    (tmp_path / "long.mp4").write_bytes(encode_video(frames, fps=6))
+    (tmp_path / "videos.csv").write_text("path,caption\nlong.mp4,a long video\n")
+    given, rows = [], []
+    for part in (type(small[1].model.keyframe_tokenizer), type(small[1].model.motion_tokenizer)):
+        encode = part.encode
+        monkeypatch.setattr(
+            part, "encode", lambda self, clips, encode=encode: given.append(len(clips)) or encode(self, clips)
+        )
+    for batch_size in (2, 8):
+        output_dir = tmp_path / str(batch_size)
+        inputs = [{"kind": "video", "path": str(tmp_path / "videos.csv")}]
+        main(arguments(small, None, output_dir, batch_size=batch_size, inputs=json.dumps(inputs)))
+        rows += read(output_dir)[0]
+    assert len(rows[0]["motion_codes"]) == 5 and given == [2, 2, 1, 2, 2, 1, 5, 5]
+    assert rows[0] == rows[1]
 
 
 def test_a_dry_run_estimates_and_writes_nothing(small, videos, tmp_path, capsys):

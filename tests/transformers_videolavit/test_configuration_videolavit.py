@@ -119,6 +119,15 @@ def test_configs_share_no_state():
     assert second.vision_config.image_size == 224 and second.text_config.vocab_size == 49412
 
 
+def test_motion_codes_that_the_vocabulary_does_not_hold_are_refused():
+    message = "`num_motion_codes` 1024 .*`motion_code_offset` 48388 .*`text_config.vocab_size` is 49411"
+    with pytest.raises(ValueError, match=message):
+        VideoLaVITConfig(text_config={"vocab_size": 49411})
+    with pytest.raises(ValueError, match="`num_motion_codes` 1025"):
+        VideoLaVITConfig(num_motion_codes=1025)
+    assert VideoLaVITConfig(text_config={"vocab_size": 49413}).num_motion_codes == 1024
+
+
 def test_wrong_types_are_refused():
     with pytest.raises(Exception, match="image_token_id"):
         VideoLaVITConfig(image_token_id="<image>")

@@ -1,5 +1,7 @@
 """Generation of text, images and videos: the grammar, guidance, caches, batches, long videos and refusals."""
 
+import copy
+
 import pytest
 import torch
 from multimodal_inputs import IMAGE_END, IMAGE_START, MOTION_END, MOTION_START, pad_batch
@@ -7,7 +9,7 @@ from tiny_models import load_tiny_causal_lm
 from transformers import GenerationConfig, TextStreamer
 from transformers.generation.streamers import BaseStreamer
 
-from transformers_videolavit.generation_videolavit import SamplingArguments
+from transformers_videolavit.generation_videolavit import SamplingArguments, TextLogitsProcessor
 
 
 NUM_MOTION_TOKENS = 135
@@ -107,6 +109,18 @@ def test_text_suppresses_visual_and_motion_tokens(model):
     assert new_ids.max() < 32000 and not set(new_ids.tolist()) & {257, 258}
 
 
+def test_tokens_added_to_the_vocabulary_are_generated_as_text():
+    model = load_tiny_causal_lm(instruction_tuned=True).eval()
+    model.resize_token_embeddings(49414)
+    scores = torch.zeros(1, 49414)
+    scores[0, [257, 32000, 49411]] = 9.0
+    scores[0, 49412] = 5.0
+    assert int(TextLogitsProcessor(model.config)(None, scores).argmax()) == 49412
+    with torch.no_grad():
+        model.lm_head.bias = torch.nn.Parameter(torch.zeros(49414).index_fill(0, torch.tensor([49413]), 100.0))
+    assert model.generate(torch.tensor([[1, 5, 6]]), max_new_tokens=3)[0, 3:].tolist() == [49413] * 3
+
+
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
 def test_guidance_equals_two_separate_passes(language_model, guidance_scale):
     """Log-probabilities of both contexts, the unconditional one being the start token alone."""
@@ -177,6 +191,27 @@ def test_generators_make_sampling_reproducible(language_model, prompts):
         input_ids[:1], generator=[torch.Generator().manual_seed(1)], **{**arguments, "attention_mask": None}
     )
     assert torch.equal(batch[:1], alone)
+
+
+def test_a_sequence_whose_keyframe_ended_early_draws_no_more_than_alone(prompts):
+    model = load_tiny_causal_lm(instruction_tuned=False).eval()
+    with torch.no_grad():
+        model.lm_head.weight[IMAGE_END] *= 6
+    input_ids, attention_mask = prompts
+    arguments = {"generation_mode": "video", "motion_do_sample": True, "min_new_tokens": 1, "max_new_tokens": 12}
+    batch = model.generate(
+        input_ids,
+        attention_mask=attention_mask,
+        generator=[torch.Generator().manual_seed(seed) for seed in range(2)],
+        **arguments,
+    )
+    clips = [split_clips(row[5:], model.config) for row in batch]
+    ((short, _),), ((long, _),) = sorted(clips, key=lambda row: len(row[0][0]))
+    assert len(short) < len(long)
+    for row in range(2):
+        prompt = input_ids[row][attention_mask[row].bool()]
+        alone = model.generate(prompt[None], generator=torch.Generator().manual_seed(row), **arguments)
+        assert split_clips(alone[0, len(prompt) :], model.config) == clips[row]
 
 
 @pytest.mark.parametrize("settings", [{}, {"top_k": 50}, {"top_p": 0.9}])
@@ -326,6 +361,18 @@ def test_assisted_generation(model, mixed):
     )
 
 
+@pytest.mark.parametrize("kind", ["assistant", "prompt look-up"])
+@pytest.mark.parametrize("index", [0, 2], ids=["image", "video and image"])
+def test_candidates_behind_a_prompt_with_visuals_leave_the_answer_greedy(model, mixed, kind, index):
+    # The last words occur earlier, so that the look-up has candidates at once.
+    prompt = torch.tensor([[1, 40, 41, 42, 43, *mixed[0][index][1:], 40, 41]])
+    visuals = mixed[1][index]
+    arguments = {"do_sample": False, "max_new_tokens": 6, "eos_token_id": None}
+    helper = {"assistant_model": copy.deepcopy(model)} if kind == "assistant" else {"prompt_lookup_num_tokens": 3}
+    greedy = model.generate(prompt, **visuals, **arguments)
+    assert torch.equal(model.generate(prompt, **visuals, **helper, **arguments), greedy)
+
+
 def test_max_length_counts_the_prompt_as_given(model, mixed):
     (sequence, _, _), (alone, _, _) = mixed
     output = model.generate(torch.tensor([sequence]), max_length=len(sequence) + 3, eos_token_id=None, **alone)
@@ -404,6 +451,24 @@ def test_bad_arguments_are_refused(language_model, arguments, message):
 def test_batches_that_end_differently_are_refused(language_model):
     with pytest.raises(ValueError, match="1 of 2"):
         language_model.generate(torch.tensor([[5, IMAGE_END], [5, 6]]), generation_mode="video")
+
+
+def test_an_empty_prompt_is_no_condition(language_model):
+    arguments = {"generation_mode": "video", "do_sample": False, "min_new_tokens": 4, "max_new_tokens": 4}
+    alone = language_model.generate(torch.empty((1, 0), dtype=torch.long), **arguments)
+    assert len(split_clips(alone[0], language_model.config)) == 1
+    input_ids, attention_mask = pad_batch([[], [21, 22, 23]], "left")
+    batch = language_model.generate(input_ids, attention_mask=attention_mask, **arguments)
+    assert torch.equal(batch[0, 3:], alone[0])
+
+
+def test_clips_of_the_prompt_can_be_one_number(model, visuals, mixed):
+    prompt, given = torch.tensor([mixed[0][2]]), mixed[1][2]
+    arguments = {"max_new_tokens": 2, "eos_token_id": None}
+    expected_ids = model.generate(prompt, **given, **arguments)
+    assert torch.equal(model.generate(prompt, **{**given, "num_clips": 2}, **arguments), expected_ids)
+    with pytest.raises(ValueError, match=r"`num_clips` \[3\] sums to 3"):
+        model.generate(prompt, **{**given, "num_clips": 3}, **arguments)
 
 
 def test_a_prompt_is_needed(language_model):

@@ -466,6 +466,19 @@ def test_incomplete_blocks_give_what_they_have(processor, ids, segments):
     assert segments_as_lists(processor.post_process_multimodal_output([ids])) == [segments]
 
 
+def test_tokens_added_to_the_vocabulary_are_text(processor, tmp_path):
+    processor.tokenizer.save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.add_tokens(["<think>", "</think>"])
+    extended = VideoLaVITProcessor(processor.image_processor, tokenizer, processor.video_processor)
+    ids = tokenizer("<think> a lake </think> water[MOV]<motion_0><motion_1023>[/MOV]<think>")["input_ids"]
+    assert {49412, 49413} <= set(ids)
+    assert segments_as_lists(extended.post_process_multimodal_output([ids])) == [
+        [("text", "<think> a lake </think> water"), ("motion", [0, 1023]), ("text", "<think>")]
+    ]
+    assert extended.post_process_image_text_to_text([ids[:-5]]) == ["<think> a lake </think> water"]
+
+
 def test_unknown_generation_mode_of_generated_ids_is_refused(processor):
     with pytest.raises(ValueError, match=r"`generation_mode` must be None or one of text, image, video.*'audio'"):
         processor.post_process_multimodal_output([[1]], generation_mode="audio")

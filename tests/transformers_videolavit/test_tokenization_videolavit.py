@@ -52,8 +52,10 @@ def small_config(**changes):
         "motion_start_token_id": 283,
         "motion_end_token_id": 284,
         "motion_code_offset": 285,
+        "num_motion_codes": 4,
+        "text_config": {"vocab_size": 289},
     }
-    return VideoLaVITConfig(text_config={"vocab_size": 289}, **{**layout, **changes})
+    return VideoLaVITConfig(**{**layout, **changes})
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation["kind"])
@@ -115,6 +117,8 @@ def test_sizes_follow_the_config():
     assert tokenizer("abc cd<visual_7>[MOV]<motion_3>")["input_ids"] == [1, 271, 259, 267, 282, 283, 288]
     assert "<visual_8>" not in tokenizer.get_vocab()
     assert "<motion_4>" not in tokenizer.get_vocab()
+    larger = build_videolavit_tokenizer(small_llama_tokenizer(), small_config(text_config={"vocab_size": 320}))
+    assert larger.get_vocab() == tokenizer.get_vocab()
 
 
 @pytest.mark.parametrize(
@@ -125,6 +129,7 @@ def test_sizes_follow_the_config():
         ({"bos_token_id": 2}, "<s> at id 2.*</s> there"),
         ({"motion_start_token_id": 284}, "in this order and without gaps.*284, 284"),
         ({"visual_code_offset": 276}, "in this order and without gaps.*276"),
+        ({"num_motion_codes": 0}, "in this order and without gaps.*0 motion codes"),
     ],
 )
 def test_layout_that_does_not_fit_is_refused(changes, message):

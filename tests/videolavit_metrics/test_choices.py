@@ -30,6 +30,28 @@ def test_what_an_answer_chooses(answer, letter):
     assert read_choice(answer, CHOICES) == letter
 
 
+@pytest.mark.parametrize(
+    ("answer", "choices", "letter"),
+    [
+        ("The answer is a dog.", ["cat", "dog"], "B"),
+        ("My answer: a red bus", ["truck", "red bus"], "B"),
+        ("The best choice is a cat", ["dog", "cat"], "B"),
+        ("Answer: I'm not sure", list("zyxwvutsr"), None),
+        ("The answer is (b)", ["dog", "cat"], "B"),
+        ("option b) it is", ["dog", "cat"], "B"),
+        ("answer: b", ["dog", "cat"], "B"),
+        ("the answer is b.", ["dog", "cat"], "B"),
+        ("The answer is B because it is small", ["dog", "cat"], "B"),
+        # A letter is followed by anything but one of the choices.
+        ("The answer is A because a cat barks", ["dog", "cat"], "A"),
+        ("Answer: A cat is shown", ["dog", "a cat"], "B"),
+        ("Answer: A. cat", ["cat", "dog"], "A"),
+    ],
+)
+def test_an_article_is_no_letter(answer, choices, letter):
+    assert read_choice(answer, choices) == letter
+
+
 def make_references(answers, groups):
     return [{"answer": answer, "choices": CHOICES, "group": group} for answer, group in zip(answers, groups)]
 

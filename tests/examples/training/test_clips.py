@@ -1,9 +1,13 @@
 """Clips of videos and images as training data."""
 
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 import torch
-from training_media import textured_frames, write_images, write_videos
+from PIL import Image
+from training_media import textured_frames, write_damaged_png, write_images, write_videos
 
 from transformers_videolavit import VideoLaVITImageProcessor, VideoLaVITVideoProcessor
 
@@ -78,6 +82,50 @@ def test_an_unreadable_video_is_named_and_replaced_in_the_same_way_each_time(vid
     dataset = make_dataset(tmp_path)
     assert torch.equal(dataset[2]["motion_vectors"], dataset[2]["motion_vectors"])
     assert "2.mp4' is left out" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["chunk", "size", "decoder"])
+def test_whatever_is_wrong_with_an_image_it_is_named_and_replaced(tmp_path, caplog, monkeypatch, damage):
+    from training import clips
+    from transformers.utils import logging
+
+    files = [str(write_images(tmp_path, 3) / f"{index}.png") for index in range(3)]
+    if damage == "chunk":
+        write_damaged_png(tmp_path / "1.png")
+    elif damage == "size":
+        Image.new("RGB", (300, 300)).save(tmp_path / "1.png")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    else:
+        load_image = clips.load_image
+
+        def load(file):
+            if file == files[1]:
+                raise av.error.ExternalError(1, "no memory")
+            return load_image(file)
+
+        monkeypatch.setattr(clips, "load_image", load)
+    logging.enable_propagation()
+    item = clips.ImageDataset(files, VideoLaVITImageProcessor())[1]
+    assert item["pixel_values"].shape == (3, 224, 224)
+    assert "1.png' is left out" in caplog.text
+
+
+def test_a_clip_is_within_the_video_where_the_sound_is_longer(tmp_path):
+    from training.clips import read_frames
+
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("mpeg4", rate=6), container.add_stream("aac", rate=16000)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        for frame in textured_frames(0, num_frames=30, height=64, width=96):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(video.encode())
+        for index in range(20 * 16000 // 1024):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            silence.rate, silence.pts, silence.time_base = 16000, 1024 * index, Fraction(1, 16000)
+            container.mux(sound.encode(silence))
+        container.mux(sound.encode())
+    assert all(len(read_frames(str(path), 6, 24, place)) == 24 for place in np.linspace(0, 0.999, 5))
 
 
 def test_when_nothing_can_be_read_it_ends(tmp_path):

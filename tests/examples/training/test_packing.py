@@ -118,6 +118,20 @@ def test_a_text_longer_than_a_row_fills_several_rows_and_loses_nothing(small):
     assert ids == small[1].tokenizer(sample["text"])["input_ids"] + [small[0].config.eos_token_id]
 
 
+def test_names_of_special_tokens_in_a_text_are_text(small, samples):
+    config, tokenizer = small[0].config, small[1].tokenizer
+    special_ids = set(tokenizer.added_tokens_decoder)
+    text = "an <image> tag, <s>struck</s> and [IMG]x[/IMG]"
+    builder = make_builder(small, text_first_probability=1.0, prompt_dropout=0.0)
+    for sample in (samples[0], samples[1]):
+        (document,) = builder({**sample, "text": text}, np.random.default_rng(0))
+        (other,) = builder({**sample, "text": "a tag"}, np.random.default_rng(0))
+        added, expected = ([id for id in ids if id in special_ids] for ids in (document.input_ids, other.input_ids))
+        assert added == expected and expected[0] == config.bos_token_id and expected[-1] == config.eos_token_id
+        written = [id for id in document.input_ids if id not in special_ids]
+        assert tokenizer.decode(written) == text
+
+
 def test_what_an_epoch_draws_depends_on_seed_epoch_and_sample_only(small, samples):
     from training.packing import PackedDataset
 

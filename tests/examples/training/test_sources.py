@@ -128,6 +128,35 @@ def test_only_wanted_units_are_read(tmp_path):
     assert [(unit.name, [item.text for item in unit.items]) for unit in units] == [("part-000001", ["2", "3"])]
 
 
+def test_a_digest_tells_whether_a_unit_is_made_of_the_same(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"old")
+    rows = [{"image": f"{number}.png", "caption": f"image {number}"} for number in range(4)]
+    path = write_jsonl(tmp_path / "images.jsonl", rows)
+
+    def digests(path):
+        return [unit.digest for unit in read(path, "image", unit_size=2)]
+
+    before = digests(path)
+    assert digests(path) == before and before[0] != before[1]
+    # A file that appears, one that changes, and a caption that does.
+    (tmp_path / "3.png").write_bytes(b"new")
+    appeared = digests(path)
+    assert appeared[0] == before[0] and appeared[1] != before[1]
+    (tmp_path / "0.png").write_bytes(b"newer")
+    changed = digests(path)
+    assert changed[0] != before[0] and changed[1] == appeared[1]
+    rows[1]["caption"] = "another"
+    captioned = digests(write_jsonl(tmp_path / "images.jsonl", rows))
+    assert captioned[0] != changed[0] and captioned[1] == changed[1]
+    # What is done is passed over, and of a tar not even read.
+    done = read_units(InputSpec(str(path), "image"), "part", 2, is_done=lambda name, digest: digest == captioned[0])
+    assert [unit.name for unit in done] == ["part-000001"]
+    (tmp_path / "a.tar").write_bytes(b"no tar")
+    spec = InputSpec(str(tmp_path / "a.tar"), "image")
+    ((name, digest),) = [(unit.name, unit.digest) for unit in read_units(spec, "part", 2)]
+    assert not list(read_units(spec, "part", 2, is_done=lambda *unit: unit == (name, digest)))
+
+
 def test_a_folder_is_streamed_as_a_data_set_of_the_hub(tmp_path):
     texts = datasets.Dataset.from_list([{"content": f"text {number}"} for number in range(5)])
     texts.to_parquet(tmp_path / "train-00000-of-00001.parquet")
@@ -238,6 +267,17 @@ def test_llava_as_published(tmp_path):
     assert fourth[1]["content"][0]["text"] == "Indeed."
 
 
+def test_videos_in_the_layout_of_llava(tmp_path):
+    rows = [{"video": "a.mp4", "conversations": turns("<video>\nWhat is <image>?", "A tag.")}]
+    (tmp_path / "llava.json").write_text(json.dumps(rows))
+    (messages,) = load_llava_instruct(str(tmp_path / "llava.json"), "videos")["messages"]
+    assert messages[0]["content"] == [
+        {"type": "video", "text": None, "path": "videos/a.mp4"},
+        {"type": "text", "text": "What is <image>?", "path": None},
+    ]
+    assert [block["text"] for block in messages[1]["content"]] == ["A tag."]
+
+
 def test_video_chatgpt_as_published(tmp_path):
     rows = [
         {"q": "What happens?", "a": "A goal.", "video_id": "v_k_ZXmr8pmrs"},
@@ -265,6 +305,7 @@ def test_video_chatgpt_as_published(tmp_path):
         (load_llava_instruct, {"conversations": turns("a", "b")}, {"id": 1}, "`conversations` is missing"),
         (load_llava_instruct, {"conversations": turns("a", "b")}, {"conversations": [{"from": "bot", "value": ""}]}, "bot"),
         (load_llava_instruct, {"conversations": turns("a", "b")}, {"image": "a.jpg", "conversations": turns("a")}, "marks"),
+        (load_llava_instruct, {"conversations": turns("a", "b")}, {"video": "a.mp4", "conversations": turns("a")}, "<video>"),
         (load_llava_instruct, {"conversations": turns("a", "b")}, None, "NoneType"),
         (load_video_chatgpt, {"q": "a", "a": "b", "video_id": "c"}, {"q": "a", "a": None, "video_id": "c"}, "`a` is no"),
         (load_video_chatgpt, {"q": "a", "a": "b", "video_id": "c"}, {"q": "a", "a": "b"}, "`video_id` is missing"),
@@ -310,3 +351,9 @@ def test_conversations_of_all_formats_can_be_joined(tmp_path):
 def test_messages_need_their_column(tmp_path):
     with pytest.raises(ValueError, match="has no column `messages`"):
         load_messages(str(write_jsonl(tmp_path / "rows.jsonl", [{"text": "a"}])))
+
+
+def test_images_beside_messages_are_refused(tmp_path):
+    rows = [{"messages": [{"role": "user", "content": "<image>\nWhat?"}], "images": ["a.jpg"]}]
+    with pytest.raises(ValueError, match=r"Row 0 of .* has \['images'\] beside its messages"):
+        load_messages(str(write_jsonl(tmp_path / "rows.jsonl", rows)))

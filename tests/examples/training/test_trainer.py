@@ -221,6 +221,43 @@ def test_a_run_that_ended_before_its_final_model_is_not_trained_further(tmp_path
     assert len(losses(longer)) == 8
 
 
+def test_a_run_goes_on_when_it_is_started_again_with_more_epochs(tmp_path):
+    from training.trainer import train_and_save
+
+    settings = {"max_steps": -1, "lr_scheduler_type": "constant"}
+    trainer, checkpoint = make_trainer(tmp_path / "a", num_train_epochs=3, **settings)
+    train_and_save(trainer, checkpoint)
+    # Six steps are one epoch.
+    for epochs, steps in ((1, 6), (1.5, 9), (1.5, 9), (3, 18), (2, 18)):
+        longer, checkpoint = make_trainer(tmp_path / "b", num_train_epochs=epochs, **settings)
+        train_and_save(longer, checkpoint)
+        assert longer.state.global_step == steps == len(losses(longer))
+    assert losses(longer) == losses(trainer)
+    assert (tmp_path / "b" / "model.safetensors").read_bytes() == (tmp_path / "a" / "model.safetensors").read_bytes()
+
+
+def test_a_run_that_ended_before_its_final_model_has_its_best_one(tmp_path):
+    from training.trainer import train_and_save
+
+    # The learning rate is too large: the loss grows.
+    settings = {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True, "learning_rate": 100.0}
+    trainer, checkpoint = make_trainer(tmp_path, **settings)
+    train_and_save(trainer, checkpoint)
+    assert trainer.state.best_model_checkpoint == str(tmp_path / "checkpoint-2")
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").unlink()
+    train_and_save(*make_trainer(tmp_path, **settings))
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+
+
+def test_workers_that_are_not_told_of_epochs_are_refused(tmp_path, monkeypatch):
+    settings = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}
+    make_trainer(tmp_path, **settings)
+    monkeypatch.setattr(Samples, "set_epoch", lambda self, epoch: None, raising=False)
+    with pytest.raises(ValueError, match="dataloader_persistent_workers"):
+        make_trainer(tmp_path, **settings)
+
+
 def test_the_output_folder_is_uploaded_without_checkpoints(tmp_path, monkeypatch):
     from types import SimpleNamespace
 
