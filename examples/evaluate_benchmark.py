@@ -369,16 +369,22 @@ def identify(
         questions (`Iterable[tuple[str, str]]`): Names and texts of all questions or prompts, whatever the limit.
         state (`PartialState`): The processes.
 
+    Returns:
+        `dict[str, str | None]`: Hashes or commits by their names; nothing but in the main process.
+
     Raises:
         ValueError: If the folder has the predictions of another run.
     """
+    identity = {}
     with state.main_process_first():
-        identity = {
-            "model_identity": identify_model(args.model, args.revision),
-            "detokenizer_identity": identify_model(args.detokenizer) if args.detokenizer is not None else None,
-            "questions_sha256": digest(questions),
-        }
-        check_settings(Path(args.output_dir), args, identity)
+        # Weights are read from one end to the other: once is enough.
+        if state.is_main_process:
+            identity = {
+                "model_identity": identify_model(args.model, args.revision),
+                "detokenizer_identity": identify_model(args.detokenizer) if args.detokenizer is not None else None,
+                "questions_sha256": digest(questions),
+            }
+            check_settings(Path(args.output_dir), args, identity)
     return identity
 
 

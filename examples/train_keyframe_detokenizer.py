@@ -199,9 +199,7 @@ class KeyframeDetokenizerForTraining(TrainedParts):
         vae = self.helper("vae")
         if image is not None:
             latents = encode_images(vae, image)
-            codes = pad_codes(self.helper("keyframe_tokenizer"), pixel_values)
-            if self.feature_loss_weight:
-                features = encode_features(self.helper("keyframe_tokenizer"), pixel_values)
+            codes, features = encode_pixels(self.helper("keyframe_tokenizer"), pixel_values)
         else:
             latents = latent_mean + latent_std * torch.randn_like(latent_mean)
         latents = latents * vae.config.scaling_factor
@@ -243,19 +241,22 @@ class KeyframeDetokenizerForTraining(TrainedParts):
 
 
 @torch.no_grad()
-def pad_codes(keyframe_tokenizer: VideoLaVITKeyframeTokenizer, pixel_values: torch.Tensor) -> torch.Tensor:
-    """Visual codes of images, of shape (batch_size, num_patches), with -1 behind them."""
+def encode_pixels(
+    keyframe_tokenizer: VideoLaVITKeyframeTokenizer, pixel_values: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Visual codes of images, of shape (batch_size, num_patches), with -1 behind them, and the image encoder's features that they
+    are made from, of shape (batch_size, num_patches, hidden_size).
+    """
     # Half precision would choose other codes.
     with torch.autocast(pixel_values.device.type, enabled=False):
-        codes = keyframe_tokenizer.encode(pixel_values)
-    padded = torch.nn.utils.rnn.pad_sequence(codes, batch_first=True, padding_value=-1)
-    return F.pad(padded, (0, keyframe_tokenizer.config.vision_config.num_patches - padded.shape[1]), value=-1)
-
-
-@torch.no_grad()
-def encode_features(keyframe_tokenizer: VideoLaVITKeyframeTokenizer, pixel_values: torch.Tensor) -> torch.Tensor:
-    """The image encoder's features of images, of shape (batch_size, num_patches, hidden_size)."""
-    return keyframe_tokenizer.vision_model(pixel_values).last_hidden_state[:, 1:]
+        outputs = keyframe_tokenizer.select_and_merge(pixel_values, return_dict=True)
+        _, codes, _ = keyframe_tokenizer.quantizer(keyframe_tokenizer.encoder_projection(outputs.features))
+    padded = torch.nn.utils.rnn.pad_sequence(
+        codes.split(outputs.num_kept.tolist()), batch_first=True, padding_value=-1
+    )
+    padded = F.pad(padded, (0, keyframe_tokenizer.config.vision_config.num_patches - padded.shape[1]), value=-1)
+    return padded, outputs.vision_last_hidden_state[:, 1:]
 
 
 def check_feature_sizes(token_decoder: KeyframeTokenDecoder, keyframe_tokenizer: VideoLaVITKeyframeTokenizer) -> None:
@@ -291,13 +292,13 @@ def encode_image(
     """
     distribution = vae.encode(item["image"][None].to(vae.device, vae.dtype)).latent_dist
     pixel_values = item["pixel_values"][None].to(keyframe_tokenizer.device)
-    features = {"features": encode_features(keyframe_tokenizer, pixel_values)[0].cpu()} if with_features else {}
+    codes, features = encode_pixels(keyframe_tokenizer, pixel_values)
     return {
-        **features,
         "latent_mean": distribution.mean[0].float().cpu(),
         "latent_std": distribution.std[0].float().cpu(),
-        "codes": pad_codes(keyframe_tokenizer, pixel_values)[0].cpu(),
+        "codes": codes[0].cpu(),
         "original_size": item["original_size"],
+        **({"features": features[0].cpu()} if with_features else {}),
     }
 
 

@@ -175,7 +175,8 @@ class ConversationDataset(torch.utils.data.Dataset):
         self.max_length = max_length
         self.max_clips = max_clips
         self.motion_tokens = motion_tokens
-        self._special_ids = frozenset(processor.tokenizer.added_tokens_decoder)
+        added_tokens = processor.tokenizer.added_tokens_decoder
+        self._special_ids = frozenset(id for id, token in added_tokens.items() if token.special)
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         if self.cache_dir is not None:
             self.cache_dir.mkdir(parents=True, exist_ok=True)

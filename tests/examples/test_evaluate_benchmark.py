@@ -232,7 +232,7 @@ def test_predictions_of_another_run_are_not_taken(benchmark, tmp_path):
         benchmark("gqa", max_clips=4)
 
 
-def test_predictions_of_a_model_or_of_questions_that_have_changed_are_not_taken(benchmark, models, tmp_path):
+def test_predictions_of_a_model_or_of_questions_that_have_changed_are_not_taken(benchmark, tmp_path):
     (tmp_path / "unused_model").mkdir()
     (tmp_path / "unused_model" / "model.safetensors").write_bytes(b"weights")
     result = benchmark("gqa", answers={"100": "left", "101": "yes"})

@@ -1,5 +1,6 @@
 """Stage 3: instruction tuning, in full and by adapters."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -186,6 +187,17 @@ def test_a_conversation_without_its_image_is_replaced_and_named(small, tmp_path,
     (document,), (again,) = dataset[1], dataset[1]
     assert document.input_ids == again.input_ids
     assert "Conversation 1 is left out" in caplog.text and "missing.png" in caplog.text
+
+
+def test_tokens_added_to_the_vocabulary_stay_tokens_in_a_conversation(small, tmp_path):
+    processor = copy.deepcopy(small[2])
+    processor.tokenizer.add_tokens(["<think>"])
+    turns = [{"from": "human", "value": "What is </s>?"}, {"from": "gpt", "value": "<think> An end."}]
+    (tmp_path / "rows.json").write_text(json.dumps([{"conversations": turns}]))
+    dataset = make_dataset((*small[:2], processor, [{"format": "llava", "path": str(tmp_path / "rows.json")}]))
+    (document,) = dataset[0]
+    assert document.labels.count(processor.tokenizer.convert_tokens_to_ids("<think>")) == 1
+    assert document.input_ids.count(processor.tokenizer.eos_token_id) == 1
 
 
 def test_a_conversation_with_a_damaged_image_is_replaced_and_named(small, tmp_path, caplog):

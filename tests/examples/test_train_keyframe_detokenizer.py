@@ -256,10 +256,11 @@ def test_features_of_another_size_or_a_decoder_that_is_not_trained_are_refused(p
         main(arguments(parts, tmp_path, feature_loss_weight=1.0, train_token_decoder=False))
 
 
-def test_a_run_on_cached_latents_makes_them_once(parts, tmp_path):
+@pytest.mark.parametrize("feature_loss_weight", [0.0, 0.5])
+def test_a_run_on_cached_latents_makes_them_once(parts, tmp_path, feature_loss_weight):
     from train_keyframe_detokenizer import main
 
-    settings = {"cache_dir": tmp_path / "cache", "max_steps": 2}
+    settings = {"cache_dir": tmp_path / "cache", "max_steps": 2, "feature_loss_weight": feature_loss_weight}
     main(arguments(parts, tmp_path / "out", **settings))
     changed = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*.safetensors")}
     main(arguments(parts, tmp_path / "again", **settings))

@@ -1,5 +1,7 @@
 """Documents of the pre-training, their packing, and the loss on what is packed."""
 
+import copy
+
 import datasets
 import numpy as np
 import pytest
@@ -130,6 +132,14 @@ def test_names_of_special_tokens_in_a_text_are_text(small, samples):
         assert added == expected and expected[0] == config.bos_token_id and expected[-1] == config.eos_token_id
         written = [id for id in document.input_ids if id not in special_ids]
         assert tokenizer.decode(written) == text
+
+
+def test_tokens_added_to_the_vocabulary_stay_tokens(small, samples):
+    processor = copy.deepcopy(small[1])
+    processor.tokenizer.add_tokens(["<think>"])
+    builder = make_builder((small[0], processor), prompt_dropout=0.0)
+    (document,) = builder({**samples[0], "text": "<think> a lake"}, np.random.default_rng(0))
+    assert document.input_ids.count(processor.tokenizer.convert_tokens_to_ids("<think>")) == 1
 
 
 def test_what_an_epoch_draws_depends_on_seed_epoch_and_sample_only(small, samples):
