@@ -187,7 +187,7 @@ class KeyframeDetokenizerForTraining(TrainedParts):
             original_size (`torch.Tensor` of shape (batch_size, 2)): Height and width before it was resized.
             image (`torch.Tensor` of shape (batch_size, 3, height, width), *optional*): Values from -1 to 1, and
             pixel_values (`torch.Tensor` of shape (batch_size, 3, size, size), *optional*): the same as the tokenizer takes it. In
-                their place, what [`encode_image`] makes of them:
+                their place, what [`encode_images_and_codes`] makes of them:
             latent_mean, latent_std (`torch.Tensor` of shape (batch_size, 4, height / 8, width / 8), *optional*):
                 Distribution of the latents.
             codes (`torch.Tensor` of shape (batch_size, num_patches), *optional*): Visual codes, and -1 behind them.
@@ -272,33 +272,32 @@ def check_feature_sizes(token_decoder: KeyframeTokenDecoder, keyframe_tokenizer:
 
 
 @torch.no_grad()
-def encode_image(
+def encode_images_and_codes(
     vae: AutoencoderKL,
     keyframe_tokenizer: VideoLaVITKeyframeTokenizer,
     with_features: bool,
-    item: dict[str, torch.Tensor],
+    batch: dict[str, torch.Tensor],
 ) -> dict[str, torch.Tensor]:
     """
-    What of an image is kept in a cache.
+    What of images is kept in a cache.
 
     Args:
         vae (`AutoencoderKL`): The autoencoder.
         keyframe_tokenizer ([`VideoLaVITKeyframeTokenizer`]): Makes the codes.
         with_features (`bool`): Whether to keep the image encoder's features.
-        item (`dict[str, torch.Tensor]`): `image`, `pixel_values` and `original_size` of [`ImageDataset`].
+        batch (`dict[str, torch.Tensor]`): `image`, `pixel_values` and `original_size` of [`ImageDataset`], with a batch dimension.
 
     Returns:
         `dict[str, torch.Tensor]`: `latent_mean`, `latent_std`, `codes` and `original_size`, and `features` if wanted.
     """
-    distribution = vae.encode(item["image"][None].to(vae.device, vae.dtype)).latent_dist
-    pixel_values = item["pixel_values"][None].to(keyframe_tokenizer.device)
-    codes, features = encode_pixels(keyframe_tokenizer, pixel_values)
+    distribution = vae.encode(batch["image"].to(vae.device, vae.dtype)).latent_dist
+    codes, features = encode_pixels(keyframe_tokenizer, batch["pixel_values"].to(keyframe_tokenizer.device))
     return {
-        "latent_mean": distribution.mean[0].float().cpu(),
-        "latent_std": distribution.std[0].float().cpu(),
-        "codes": codes[0].cpu(),
-        "original_size": item["original_size"],
-        **({"features": features[0].cpu()} if with_features else {}),
+        "latent_mean": distribution.mean.float().contiguous(),
+        "latent_std": distribution.std.float().contiguous(),
+        "codes": codes,
+        "original_size": batch["original_size"],
+        **({"features": features} if with_features else {}),
     }
 
 
@@ -358,7 +357,7 @@ def main(args: list[str] | None = None):
         if with_features:
             settings["features"] = True
         helpers = (pipe.vae.to(training_args.device), keyframe_tokenizer.to(training_args.device))
-        encode = partial(encode_image, *helpers, with_features)
+        encode = partial(encode_images_and_codes, *helpers, with_features)
         train_dataset = CachedSamples(train_dataset, data_args.cache_dir, encode, settings, training_args)
     trainer = MovingAverageTrainer(
         model=model,

@@ -124,9 +124,9 @@ def main(args: list[str] | None = None):
     )
 
 
-def keep_motion(item: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What of a clip is kept in a cache."""
-    return {"motion_vectors": item["motion_vectors"]}
+def keep_motion(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What of clips is kept in a cache."""
+    return {"motion_vectors": batch["motion_vectors"]}
 
 
 def collate(items: list[dict]) -> dict:

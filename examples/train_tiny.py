@@ -61,12 +61,14 @@ class Step:
         arguments (`dict`): Its arguments by name; of a list each element is one, and a dictionary is JSON.
         output (`str`): What it makes, in the output folder.
         config (`str`, *optional*): Its settings, a file in `configs/small_world/`: it is a training program.
+        uses_all_cores (`bool`, defaults to `False`): Whether it has a process for each core: one such step runs at a time.
     """
 
     program: str
     arguments: dict
     output: str
     config: str | None = None
+    uses_all_cores: bool = False
 
 
 def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
@@ -78,11 +80,18 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
         scale (`dict`): Of `scales.yaml`: numbers of samples, and what replaces settings of the steps.
     """
     data = folder / "data"
-    train, single, validation = data / "train", data / "train_single", data / "validation"
-    world = {"size": FRAME_SIZE, "num_workers": os.cpu_count()}
+    train, single, long = data / "train", data / "train_single", data / "train_long"
+    validation = data / "validation"
+    # Stills have folders of their own: what learns from them alone need not wait for videos.
+    stills, single_stills = data / "train_images", data / "train_single_images"
 
-    def inputs(split: Path) -> list[dict]:
-        return [{"kind": kind, "path": str(split / f"metadata_{kind}.csv")} for kind in ("video", "image")]
+    def world(output: Path, **arguments) -> Step:
+        arguments |= {"size": FRAME_SIZE, "num_workers": os.cpu_count()}
+        return Step("small_world", arguments, str(output.relative_to(folder)), uses_all_cores=True)
+
+    def inputs(videos: Path, images: Path) -> list[dict]:
+        sets = {"video": videos, "image": images}
+        return [{"kind": kind, "path": str(split / f"metadata_{kind}.csv")} for kind, split in sets.items()]
 
     def conversations(split: Path, kind: str, repeat: int = 1) -> dict:
         return {
@@ -94,13 +103,12 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
         }
 
     def tokens(split: str) -> Step:
-        sets = inputs(data / split)
+        sets = inputs(validation, validation)
         if split == "train":
-            sets += [
-                {"kind": "video", "path": str(data / name / "metadata_video.csv")}
-                for name in ("train_single", "train_long")
-            ]
-        return Step("tokenize_dataset", {"model_name_or_path": folder / "base", "inputs": sets}, f"tokens/{split}")
+            sets = inputs(train, stills)
+            sets += [{"kind": "video", "path": str(split / "metadata_video.csv")} for split in (single, long)]
+        arguments = {"model_name_or_path": folder / "base", "inputs": sets, "num_workers": os.cpu_count()}
+        return Step("tokenize_dataset", arguments, f"tokens/{split}", uses_all_cores=True)
 
     def motion_tokenizer(output: str, config: str) -> Step:
         videos = {"train_videos": [train / "videos"], "eval_videos": [validation / "videos"]}
@@ -136,7 +144,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             "conversations": [
                 conversations(train, "video", repeat=6),
                 conversations(single, "video"),
-                conversations(train, "image"),
+                conversations(stills, "image"),
             ],
             "eval_conversations": [conversations(validation, "video"), conversations(validation, "image")],
             "cache_dir": folder / "conversations",
@@ -153,39 +161,23 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
         return Step("release_tiny", arguments | generation, output)
 
     return {
-        "data_train": Step(
-            "small_world", {"num_videos": scale["videos"], "num_images": scale["images"], **world}, "data/train"
+        "data_validation": world(
+            validation,
+            split="validation",
+            num_videos=scale["validation_videos"],
+            num_images=scale["validation_images"],
         ),
+        "data_train_images": world(stills, num_videos=0, num_images=scale["images"]),
+        "data_train": world(train, num_videos=scale["videos"]),
         # An object that moves alone is what prompts of videos tell of, and the easiest to learn motion from.
-        "data_train_single": Step(
-            "small_world",
-            {
-                "num_videos": scale["single_videos"],
-                "num_images": scale["single_images"],
-                "num_objects": 1,
-                "seed": 2,
-                **world,
-            },
-            "data/train_single",
-        ),
-        "data_train_long": Step(
-            "small_world",
-            {"num_videos": scale["long_videos"], "num_clips": 4, "num_objects": 1, "seed": 1, **world},
-            "data/train_long",
-        ),
-        "data_validation": Step(
-            "small_world",
-            {
-                "split": "validation",
-                "num_videos": scale["validation_videos"],
-                "num_images": scale["validation_images"],
-                **world,
-            },
-            "data/validation",
+        "data_train_single": world(single, num_videos=scale["single_videos"], num_objects=1, seed=2),
+        "data_train_long": world(long, num_videos=scale["long_videos"], num_clips=4, num_objects=1, seed=1),
+        "data_train_single_images": world(
+            single_stills, num_videos=0, num_images=scale["single_images"], num_objects=1, seed=2
         ),
         "image_encoder": Step(
             "train_small_world_encoder",
-            {"train_data": train, "eval_data": validation},
+            {"train_data": stills, "eval_data": validation},
             "image_encoder",
             "image_encoder",
         ),
@@ -194,7 +186,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             {
                 "phase": "features",
                 "vision_model_name_or_path": folder / "image_encoder",
-                "train_images": [train / "images"],
+                "train_images": [stills / "images"],
                 "eval_images": [validation / "images"],
             },
             "keyframe_features",
@@ -202,7 +194,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
         ),
         "keyframe_selector": Step(
             "train_small_world_selector",
-            {"model_name_or_path": folder / "keyframe_features", "train_data": train, "eval_data": validation},
+            {"model_name_or_path": folder / "keyframe_features", "train_data": stills, "eval_data": validation},
             "keyframe_selector",
             "selector",
         ),
@@ -213,7 +205,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
                 "model_name_or_path": folder / "keyframe_selector",
                 # Features that are trained with the codebook lose what the codes leave out.
                 "train_merger": False,
-                "train_images": [train / "images"],
+                "train_images": [stills / "images"],
                 "eval_images": [validation / "images"],
             },
             "keyframe_tokenizer",
@@ -222,7 +214,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
         "motion_tokenizer": motion_tokenizer("motion_tokenizer", "motion_tokenizer"),
         "keyframe_vae": Step(
             "train_autoencoder",
-            {"kind": "image", "train_images": [train / "images"], "eval_videos": [validation / "videos"]},
+            {"kind": "image", "train_images": [stills / "images"], "eval_videos": [validation / "videos"]},
             "keyframe_vae",
             "autoencoder",
         ),
@@ -242,7 +234,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             {
                 "keyframe_tokenizer": folder / "keyframe_tokenizer",
                 "vae": folder / "keyframe_vae",
-                "train_images": [train / "images", single / "images"],
+                "train_images": [stills / "images", single_stills / "images"],
                 "eval_images": [validation / "images"],
                 "cache_dir": folder / "keyframe_latents",
             },
@@ -330,7 +322,9 @@ def run(steps: dict[str, Step], folder: Path, scale: dict, num_jobs: int = 1) ->
     with ThreadPoolExecutor(num_jobs) as executor:
         while waiting or running:
             for name in list(waiting):
-                if len(running) < num_jobs and not needed[name] & (waiting.keys() | set(running.values())):
+                under_way = set(running.values())
+                is_busy = steps[name].uses_all_cores and any(steps[other].uses_all_cores for other in under_way)
+                if len(running) < num_jobs and not is_busy and not needed[name] & (waiting.keys() | under_way):
                     label = f"[{numbers[name]}/{len(steps)}] {name}"
                     step = waiting.pop(name)
                     running[executor.submit(run_step, label, name, step, folder, scale, num_jobs)] = name

@@ -198,7 +198,7 @@ class VideoDetokenizerForTraining(TrainedParts):
             motion_vectors (`torch.Tensor` of shape (batch_size, 2, num_frames, rows, columns)): In tenths of their standard
                 deviation.
             frames (`torch.Tensor` of shape (batch_size, num_frames, 3, height, width), *optional*): Values from -1 to 1. In
-                their place, what [`encode_clip`] makes of them:
+                their place, what [`encode_clips`] makes of them:
             keyframe (`torch.Tensor` of shape (batch_size, 3, height, width), *optional*): The first frame, 0 ... 255.
             latent_mean, latent_std (`torch.Tensor` of shape (batch_size, num_frames, 4, height / 8, width / 8), *optional*):
                 Distribution of the latents of all frames.
@@ -294,23 +294,28 @@ class VideoDetokenizerForTraining(TrainedParts):
 
 
 @torch.no_grad()
-def encode_clip(vae: AutoencoderKLTemporalDecoder, item: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def encode_clips(vae: AutoencoderKLTemporalDecoder, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """
-    What of a clip is kept in a cache.
+    What of clips is kept in a cache.
 
     Args:
         vae (`AutoencoderKLTemporalDecoder`): The autoencoder.
-        item (`dict[str, torch.Tensor]`): `frames` and `motion_vectors` of [`VideoClipDataset`].
+        batch (`dict[str, torch.Tensor]`): `frames` and `motion_vectors` of [`VideoClipDataset`], with a batch dimension.
 
     Returns:
         `dict[str, torch.Tensor]`: `motion_vectors`; `keyframe`, 0 ... 255; `latent_mean` and `latent_std`.
     """
-    distributions = [vae.encode(chunk.to(vae.device, vae.dtype)).latent_dist for chunk in item["frames"].split(8)]
+    frames = batch["frames"]
+    # Eight frames of each clip at a time.
+    chunks = frames.flatten(0, 1).split(8 * len(frames))
+    distributions = [vae.encode(chunk.to(vae.device, vae.dtype)).latent_dist for chunk in chunks]
+    means = torch.cat([distribution.mean for distribution in distributions])
+    deviations = torch.cat([distribution.std for distribution in distributions])
     return {
-        "motion_vectors": item["motion_vectors"],
-        "keyframe": ((item["frames"][0] + 1) * 127.5).round().byte(),
-        "latent_mean": torch.cat([distribution.mean for distribution in distributions]).float().cpu(),
-        "latent_std": torch.cat([distribution.std for distribution in distributions]).float().cpu(),
+        "motion_vectors": batch["motion_vectors"],
+        "keyframe": ((frames[:, 0] + 1) * 127.5).round().byte(),
+        "latent_mean": means.float().unflatten(0, frames.shape[:2]),
+        "latent_std": deviations.float().unflatten(0, frames.shape[:2]),
     }
 
 
@@ -391,7 +396,7 @@ def main(args: list[str] | None = None):
             "motion_size": motion_size,
         }
         pipe.vae.to(training_args.device)
-        encode = partial(encode_clip, pipe.vae)
+        encode = partial(encode_clips, pipe.vae)
         train_dataset = CachedSamples(train_dataset, data_args.cache_dir, encode, settings, training_args)
     trainer = MovingAverageTrainer(
         model=model,

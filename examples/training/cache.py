@@ -35,9 +35,10 @@ class CachedSamples(torch.utils.data.Dataset):
     Args:
         dataset (`torch.utils.data.Dataset`): Its items are dictionaries of tensors; `files` name what they are made of.
         folder (`str` or `os.PathLike`): Where to keep them.
-        transform (`Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]`): What to keep of an item.
+        transform (`Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]`): What to keep of some items, stacked to one batch.
         settings (`dict`): What else the samples depend on, as JSON can hold it.
-        args (`TrainingArguments`): The run's: all its processes share the work, each with its data loader's workers.
+        args (`TrainingArguments`): The run's: all its processes share the work, each with its data loader's workers, and make as
+            many samples at a time as they train on.
 
     Raises:
         ValueError: If the folder has samples of other files or settings.
@@ -62,15 +63,18 @@ class CachedSamples(torch.utils.data.Dataset):
             for index in range(args.process_index, self.length, args.world_size)
             if not self._path(index).exists()
         ]
+        batch_size = args.per_device_train_batch_size
         loader = torch.utils.data.DataLoader(
-            torch.utils.data.Subset(dataset, missing), batch_size=None, num_workers=args.dataloader_num_workers
+            torch.utils.data.Subset(dataset, missing), batch_size, num_workers=args.dataloader_num_workers
         )
-        for index, item in zip(
-            missing, tqdm(loader, desc="Caching samples", disable=args.disable_tqdm or not missing)
-        ):
-            temporary = self._path(index).with_suffix(".incomplete")
-            save_file({name: tensor.contiguous() for name, tensor in transform(item).items()}, temporary)
-            os.replace(temporary, self._path(index))
+        progress = tqdm(loader, desc="Caching samples", disable=args.disable_tqdm or not missing)
+        for start, batch in zip(range(0, len(missing), batch_size), progress):
+            columns = {name: tensor.cpu() for name, tensor in transform(batch).items()}
+            for index, *values in zip(missing[start : start + batch_size], *columns.values()):
+                temporary = self._path(index).with_suffix(".incomplete")
+                copies = [tensor.clone(memory_format=torch.contiguous_format) for tensor in values]
+                save_file(dict(zip(columns, copies)), temporary)
+                os.replace(temporary, self._path(index))
         # The others go on once all samples are there.
         with args.main_process_first(local=False, desc="caching samples"):
             pass

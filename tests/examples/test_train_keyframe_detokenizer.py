@@ -206,7 +206,7 @@ def test_timesteps_with_most_noise_are_drawn_more_often(parts):
 
 @pytest.mark.parametrize("feature_loss_weight", [0.0, 0.5])
 def test_what_a_cache_keeps_of_an_image_gives_the_same_loss(parts, feature_loss_weight):
-    from train_keyframe_detokenizer import collate, encode_image
+    from train_keyframe_detokenizer import collate, encode_images_and_codes
 
     pipe, tokenizer, model = make_model(parts, condition_dropout=0.0, feature_loss_weight=feature_loss_weight)
     generator = torch.Generator().manual_seed(0)
@@ -218,10 +218,11 @@ def test_what_a_cache_keeps_of_an_image_gives_the_same_loss(parts, feature_loss_
         }
         for _ in range(2)
     ]
+    batch = collate(items)
     losses = []
-    for batch in (items, [encode_image(pipe.vae, tokenizer, feature_loss_weight > 0, item) for item in items]):
+    for inputs in (batch, encode_images_and_codes(pipe.vae, tokenizer, feature_loss_weight > 0, batch)):
         torch.manual_seed(1)
-        losses.append(model(**collate(batch))["loss"])
+        losses.append(model(**inputs)["loss"])
     torch.testing.assert_close(*losses)
 
 

@@ -85,10 +85,10 @@ def test_steps_run_once_and_in_order_with_their_times(tmp_path, capsys):
     assert len(list((tmp_path / "out/data/train/videos").glob("*.mp4"))) == 2
     assert len(list((tmp_path / "out/data/validation/images").glob("*.png"))) == 1
     times = json.loads((tmp_path / "out" / "times.json").read_text())
-    assert list(times) == ["data_train", "data_validation"] and all(seconds > 0 for seconds in times.values())
+    assert list(times) == ["data_validation", "data_train"] and all(seconds > 0 for seconds in times.values())
     capsys.readouterr()
     main(arguments)
-    assert capsys.readouterr().out.splitlines() == ["[1/2] data_train: done", "[2/2] data_validation: done"]
+    assert capsys.readouterr().out.splitlines() == ["[1/2] data_validation: done", "[2/2] data_train: done"]
 
 
 def test_steps_know_what_they_need(tmp_path):
@@ -98,8 +98,9 @@ def test_steps_know_what_they_need(tmp_path):
     needed = requirements(steps, tmp_path)
     assert needed["data_train"] == set()
     assert needed["motion_tokenizer"] == {"data_train", "data_validation"}
-    assert needed["keyframe_selector"] == {"keyframe_features", "data_train", "data_validation"}
-    assert needed["finetune"] == {"pretrain", "data_train", "data_train_single", "data_validation"}
+    assert needed["keyframe_selector"] == {"keyframe_features", "data_train_images", "data_validation"}
+    data = {"data_train", "data_train_single", "data_train_images", "data_validation"}
+    assert needed["finetune"] == {"pretrain", *data}
     assert needed["release_without_motion"] >= {"pretrain_without_motion", "video_detokenizer"}
     # What a step needs comes before it: one after another, they all run.
     names = list(steps)
@@ -129,6 +130,15 @@ def test_steps_that_need_nothing_of_each_other_run_together(tmp_path, monkeypatc
     run(steps, tmp_path, {}, num_jobs=2)
     assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["both", "left", "right"]
     assert json.loads((tmp_path / "times.json").read_text()).keys() == steps.keys()
+    # Not those that have a process for each core.
+    code += "\nassert not folder.joinpath('busy').exists(); folder.joinpath('busy').touch(); time.sleep(0.3)"
+    code += "\nfolder.joinpath('busy').unlink()"
+    commands |= {
+        "first": [sys.executable, "-c", code, tmp_path, "d"],
+        "second": [sys.executable, "-c", code, tmp_path, "e"],
+    }
+    run({name: Step(name, {}, name, uses_all_cores=True) for name in ("first", "second")}, tmp_path, {}, num_jobs=2)
+    assert (tmp_path / "d").exists() and (tmp_path / "e").exists()
     capsys.readouterr()
     with pytest.raises(subprocess.CalledProcessError):
         run({"broken": Step("broken", {}, "out/broken")}, tmp_path, {}, num_jobs=2)

@@ -148,7 +148,7 @@ def test_a_step_of_training_sees_what_a_step_of_inference_sees(parts):
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_first_frames_of_clips_can_be_trained_on_alone(parts, cached):
-    from train_video_detokenizer import ObjectiveArguments, encode_clip
+    from train_video_detokenizer import ObjectiveArguments, collate, encode_clips
 
     pipe, model = make_model(parts, num_frames=5, quantized_motion_probability=0.5)
     generator = torch.Generator().manual_seed(0)
@@ -156,10 +156,10 @@ def test_first_frames_of_clips_can_be_trained_on_alone(parts, cached):
     items = [
         {"frames": torch.rand(24, 3, 16, 16, generator=generator), "motion_vectors": motion[index]} for index in (0, 1)
     ]
-    items = [encode_clip(pipe.vae, item) for item in items] if cached else items
+    batch = encode_clips(pipe.vae, collate(items)) if cached else collate(items)
     seen = {}
     model.unet.register_forward_pre_hook(lambda module, args: seen.update(sample=args[0], features=args[2]))
-    model(**{name: torch.stack([item[name] for item in items]) for name in items[0]})["loss"].backward()
+    model(**batch)["loss"].backward()
     assert seen["sample"].shape[:2] == seen["features"].shape[:2] == (2, 5)
     with pytest.raises(ValueError, match="`num_frames` is at least 1, but it is 0"):
         ObjectiveArguments(num_frames=0)
@@ -313,7 +313,7 @@ def test_one_thing_to_start_from_is_asked_for():
 
 def test_a_run_on_cached_latents_learns_from_the_same_clips(parts, tmp_path, monkeypatch):
     import train_video_detokenizer
-    from train_video_detokenizer import encode_clip, main
+    from train_video_detokenizer import encode_clips, main
 
     settings = {"cache_dir": tmp_path / "cache", "max_steps": 3}
     main(arguments(parts, tmp_path / "out", **settings))
@@ -332,14 +332,13 @@ def test_a_run_on_cached_latents_learns_from_the_same_clips(parts, tmp_path, mon
     pipe, model = make_model(parts, condition_dropout=0.0, quantized_motion_probability=0.0)
     generator = torch.Generator().manual_seed(0)
     frames = (torch.rand(24, 3, 16, 16, generator=generator) * 255).round() / 127.5 - 1
-    item = {"frames": frames, "motion_vectors": torch.randn(2, 24, 20, 36, generator=generator)}
-    encoded = encode_clip(pipe.vae, item)
+    batch = {"frames": frames[None], "motion_vectors": torch.randn(1, 2, 24, 20, 36, generator=generator)}
+    encoded = encode_clips(pipe.vae, batch)
     with torch.no_grad():
         expected = pipe.vae.encode(frames).latent_dist
-    torch.testing.assert_close(encoded["latent_mean"], expected.mean, atol=1e-6, rtol=0)
-    torch.testing.assert_close(encoded["latent_std"], expected.std, atol=1e-6, rtol=0)
-    torch.testing.assert_close(encoded["keyframe"] / 127.5 - 1, frames[0], atol=1e-6, rtol=0)
-    batch = {name: tensor[None] for name, tensor in encoded.items()}
+    torch.testing.assert_close(encoded["latent_mean"][0], expected.mean, atol=1e-6, rtol=0)
+    torch.testing.assert_close(encoded["latent_std"][0], expected.std, atol=1e-6, rtol=0)
+    torch.testing.assert_close(encoded["keyframe"][0] / 127.5 - 1, frames[0], atol=1e-6, rtol=0)
 
     def encode(vae, images, sample=True):
         distribution = vae.encode(images).latent_dist
@@ -349,7 +348,7 @@ def test_a_run_on_cached_latents_learns_from_the_same_clips(parts, tmp_path, mon
 
     monkeypatch.setattr(train_video_detokenizer, "encode_images", encode)
     losses = []
-    for inputs in (batch, {"frames": frames[None], "motion_vectors": item["motion_vectors"][None]}):
+    for inputs in (encoded, batch):
         torch.manual_seed(0)
         losses.append(float(model(**inputs)["loss"]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

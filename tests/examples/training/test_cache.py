@@ -20,13 +20,20 @@ class Numbers(torch.utils.data.Dataset):
         return {"value": torch.full((3,), float(index)), "rest": torch.zeros(100)}
 
 
-def keep_value(item):
-    return {"value": 2 * item["value"]}
+def keep_value(batch):
+    assert 1 <= len(batch["value"]) <= 2
+    return {"value": 2 * batch["value"]}
 
 
 @pytest.fixture
 def args(tmp_path):
-    return TrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, report_to="none", disable_tqdm=True)
+    return TrainingArguments(
+        output_dir=str(tmp_path / "run"),
+        per_device_train_batch_size=2,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+    )
 
 
 def cached(dataset, folder, args, **settings):
