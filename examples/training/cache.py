@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 from transformers import TrainingArguments
@@ -30,7 +31,7 @@ class CachedSamples(torch.utils.data.Dataset):
     Samples that are made before training and kept in a folder.
 
     What a data set draws anew in each epoch, such as the place of a clip in its video, stays as it is first drawn. Each file is
-    there whole or not at all; those that are there are not made again.
+    there whole or not at all; those that are there are not made again, and of several runs that want the same, one makes them.
 
     Args:
         dataset (`torch.utils.data.Dataset`): Its items are dictionaries of tensors; `files` name what they are made of.
@@ -58,11 +59,14 @@ class CachedSamples(torch.utils.data.Dataset):
         files = hashlib.sha256("\n".join(dataset.files).encode()).hexdigest()
         with args.main_process_first(local=False, desc="describing the cache"):
             _describe(self.folder / "cache.json", {"files": files, **settings})
-        missing = [
-            index
-            for index in range(args.process_index, self.length, args.world_size)
-            if not self._path(index).exists()
-        ]
+        with FileLock(self.folder / f".{args.process_index}-of-{args.world_size}.lock"):
+            self._make_missing(range(args.process_index, self.length, args.world_size), dataset, transform, args)
+        # The others go on once all samples are there.
+        with args.main_process_first(local=False, desc="caching samples"):
+            pass
+
+    def _make_missing(self, indices: range, dataset: torch.utils.data.Dataset, transform: Callable, args) -> None:
+        missing = [index for index in indices if not self._path(index).exists()]
         batch_size = args.per_device_train_batch_size
         loader = torch.utils.data.DataLoader(
             torch.utils.data.Subset(dataset, missing), batch_size, num_workers=args.dataloader_num_workers
@@ -75,9 +79,6 @@ class CachedSamples(torch.utils.data.Dataset):
                 copies = [tensor.clone(memory_format=torch.contiguous_format) for tensor in values]
                 save_file(dict(zip(columns, copies)), temporary)
                 os.replace(temporary, self._path(index))
-        # The others go on once all samples are there.
-        with args.main_process_first(local=False, desc="caching samples"):
-            pass
 
     def __len__(self) -> int:
         return self.length

@@ -108,18 +108,21 @@ def group_documents(
     global _last_groups
     if _last_groups is not None and _last_groups[0]() is position_ids:
         return _last_groups[1]
-    starts = (position_ids[0] == 0).nonzero()[:, 0]
+    device = position_ids.device
+    # Sizes depend on the values, for each of which the host would wait for the device.
+    starts = (position_ids[0].cpu() == 0).nonzero()[:, 0]
     groups, order = [], None
     if len(starts) > 1 and starts[0] == 0:
         lengths = torch.diff(starts, append=starts.new_tensor([position_ids.shape[1]]))
         buckets = (lengths - 1) // BUCKET_SIZE
         for bucket in buckets.unique().tolist():
             chosen = buckets == bucket
-            steps = torch.arange(int(lengths[chosen].amax()), device=position_ids.device)
+            steps = torch.arange(int(lengths[chosen].amax()))
             is_token = steps < lengths[chosen][:, None]
             indices = torch.where(is_token, starts[chosen][:, None] + steps, 0)
             groups.append((indices, is_token.flatten().nonzero()[:, 0]))
-        order = torch.cat([indices.flatten()[is_token] for indices, is_token in groups]).argsort()
+        order = torch.cat([indices.flatten()[is_token] for indices, is_token in groups]).argsort().to(device)
+        groups = [(indices.to(device), is_token.to(device)) for indices, is_token in groups]
     _last_groups = (weakref.ref(position_ids), (groups, order))
     return groups, order
 

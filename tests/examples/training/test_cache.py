@@ -1,5 +1,7 @@
 """Samples that are made once and kept."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from transformers import TrainingArguments
@@ -59,6 +61,14 @@ def test_only_what_is_missing_is_made_again(tmp_path, args):
     dataset = Numbers()
     samples = cached(dataset, tmp_path / "cache", args)
     assert dataset.made == [3] and torch.equal(samples[3]["value"], torch.full((3,), 6.0))
+
+
+def test_of_runs_side_by_side_one_makes_the_samples(tmp_path, args):
+    datasets = [Numbers(), Numbers()]
+    with ThreadPoolExecutor() as executor:
+        runs = list(executor.map(lambda dataset: cached(dataset, tmp_path / "cache", args), datasets))
+    assert sorted(len(dataset.made) for dataset in datasets) == [0, 5]
+    assert all(torch.equal(samples[4]["value"], torch.full((3,), 8.0)) for samples in runs)
 
 
 def test_a_cache_of_other_files_or_settings_is_refused(tmp_path, args):
