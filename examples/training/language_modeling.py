@@ -186,8 +186,10 @@ def modality_means(
     is_text = (labels < config.image_start_token_id) | (labels >= end_of_codes)
     is_visual = ~is_text & (labels < config.motion_start_token_id)
     masks = {"loss_text": is_text, "loss_visual": is_visual, "loss_motion": ~is_text & ~is_visual}
-    means = {name: losses[mask].mean() for name, mask in masks.items()}
-    return means, {name: mask.sum() for name, mask in masks.items()}
+    counts = {name: mask.sum() for name, mask in masks.items()}
+    # Without sizes that depend on values, for which the host would wait.
+    means = {name: torch.where(mask, losses, 0.0).sum() / counts[name] for name, mask in masks.items()}
+    return means, counts
 
 
 def freeze_tokenizers(model: nn.Module, train_merger: bool = True) -> None:
