@@ -59,7 +59,10 @@ print(processor.post_process_multimodal_output(ids)[0])"""
 @dataclass
 class ModelArguments(LanguageModelArguments):
     train_merger: bool = field(
-        default=True, metadata={"help": "Whether the merger and the projector are trained with the language model."}
+        default=True,
+        metadata={
+            "help": "Whether the merger and the projector are trained with the language model, where there are keyframes to train them."
+        },
     )
     trainable_parameters: str | None = field(
         default=None,
@@ -119,7 +122,6 @@ def main(args: list[str] | None = None):
     model = AutoModelForCausalLM.from_pretrained(
         model_args.model_name_or_path, dtype=model_args.dtype, attn_implementation=model_args.attn_implementation
     )
-    freeze_tokenizers(model, model_args.train_merger)
     if model_args.trainable_parameters is not None:
         restrict_training(model, model_args.trainable_parameters)
 
@@ -144,7 +146,9 @@ def main(args: list[str] | None = None):
         if data_args.eval_files is not None:
             eval_dataset = build_dataset([{"path": data_args.eval_files, "weight": 1.0}], prompt_dropout=0.0)
 
-    train_images = data_args.continuous_features and model_args.train_merger
+    # What no image goes through would only shrink, by the decay of weights.
+    train_images = model_args.train_merger and train_dataset.has_images
+    freeze_tokenizers(model, train_images)
     trainer = LanguageModelTrainer(
         model=model,
         args=training_args,

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 
 import datasets
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from PIL import Image
 from transformers import PreTrainedTokenizerBase
@@ -239,6 +240,13 @@ class PackedDataset(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether images enter as continuous features: some keyframes are stored, and may come before their text."""
+        numbers = pc.list_value_length(self.samples.data.column("keyframes"))
+        is_wanted = self.builder.continuous_features and self.builder.text_first_probability < 1
+        return is_wanted and bool(pc.any(pc.greater(numbers, 0)).as_py())
 
     def set_epoch(self, epoch: int) -> None:
         """Has what is drawn at random drawn anew."""

@@ -133,6 +133,18 @@ def test_chosen_parameters_alone_are_trained(small, tmp_path):
         train(small, tmp_path / "none", trainable_parameters="no_such_layer")
 
 
+def test_without_keyframes_the_way_of_images_stays_as_it_was(small, tmp_path):
+    samples = [{**sample, "keyframes": []} for sample in small[2]]
+    features = datasets.load_dataset("parquet", data_files=str(small[0] / "tokens.parquet"), split="train").features
+    datasets.Dataset.from_list(samples, features=features).to_parquet(tmp_path / "codes.parquet")
+    stored = small[0] / "tokens.parquet"
+    for name, settings in (("codes", {"train_files": tmp_path / "codes.parquet"}), ("text_first", {})):
+        settings = {"train_files": stored, "text_first_probability": 1.0} | settings
+        trained = train(small, tmp_path / name, max_steps=2, weight_decay=0.5, **settings).state_dict()
+        changed = [key for key, tensor in small[1].state_dict().items() if not torch.equal(tensor, trained[key])]
+        assert changed and all(key.startswith(("model.language_model", "lm_head")) for key in changed)
+
+
 def test_a_few_samples_are_learned_by_heart(small, tmp_path):
     samples = [sample for sample in small[2] if sample["kind"] == "image"][:1] + small[2][:1]
     datasets.Dataset.from_list(samples).to_parquet(tmp_path / "few.parquet")
