@@ -65,7 +65,9 @@ class CachedSamples(torch.utils.data.Dataset):
         with args.main_process_first(local=False, desc="caching samples"):
             pass
 
-    def _make_missing(self, indices: range, dataset: torch.utils.data.Dataset, transform: Callable, args) -> None:
+    def _make_missing(
+        self, indices: range, dataset: torch.utils.data.Dataset, transform: Callable, args: TrainingArguments
+    ) -> None:
         missing = [index for index in indices if not self._path(index).exists()]
         batch_size = args.per_device_train_batch_size
         loader = torch.utils.data.DataLoader(
