@@ -206,11 +206,13 @@ def test_what_is_generated_is_kept_and_measured(benchmark, models, tmp_path, nam
         assert len(score["protocol"]["weights_sha256"]) == 64 and score["low"] <= score["high"]
     if name == "ucf101":
         assert result["scores"]["fvd"]["real"] == 3 and result["scores"]["fvd"]["generated"] == 4
-    # One that is missing is made again in another batch, the same up to rounding.
+    # One that is missing is made again in another batch, the same up to rounding, which single pixels may show more of; of another
+    # seed, pixels differ by far more.
     before = np.load(files[1])["frames"].astype(int)
     files[1].unlink()
     again = benchmark(name, batch_size=1, **settings)["scores"]
-    assert abs(np.load(files[1])["frames"] - before).max() <= 4
+    difference = abs(np.load(files[1])["frames"] - before)
+    assert difference.mean() < 0.5 and difference.max() <= 16
     for metric, score in again.items():
         number = metric if metric in score else "distance"
         assert score[number] == pytest.approx(result["scores"][metric][number], rel=1e-3)
