@@ -59,7 +59,9 @@ class CachedSamples(torch.utils.data.Dataset):
         files = hashlib.sha256("\n".join(dataset.files).encode()).hexdigest()
         with args.main_process_first(local=False, desc="describing the cache"):
             _describe(self.folder / "cache.json", {"files": files, **settings})
-        with FileLock(self.folder / f".{args.process_index}-of-{args.world_size}.lock"):
+        # Also the temporary names: runs with other numbers of processes may be at it.
+        self.part = f"{args.process_index}-of-{args.world_size}"
+        with FileLock(self.folder / f".{self.part}.lock"):
             self._make_missing(range(args.process_index, self.length, args.world_size), dataset, transform, args)
         # The others go on once all samples are there.
         with args.main_process_first(local=False, desc="caching samples"):
@@ -77,7 +79,7 @@ class CachedSamples(torch.utils.data.Dataset):
         for start, batch in zip(range(0, len(missing), batch_size), progress):
             columns = {name: tensor.cpu() for name, tensor in transform(batch).items()}
             for index, *values in zip(missing[start : start + batch_size], *columns.values()):
-                temporary = self._path(index).with_suffix(".incomplete")
+                temporary = self._path(index).with_suffix(f".{self.part}.incomplete")
                 copies = [tensor.clone(memory_format=torch.contiguous_format) for tensor in values]
                 save_file(dict(zip(columns, copies)), temporary)
                 os.replace(temporary, self._path(index))

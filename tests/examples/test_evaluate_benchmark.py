@@ -191,6 +191,8 @@ def write_protocol(models, path, num_frames):
 @pytest.mark.parametrize("name", ["coco", "msrvtt", "ucf101"])
 def test_what_is_generated_is_kept_and_measured(benchmark, models, tmp_path, name):
     settings = {"model": models / "model", "detokenizer": models / "detokenizer", "num_inference_steps": 1, "seed": 5}
+    # In single precision, a model that was never trained shows rounding in single pixels.
+    settings["dtype"] = "float64"
     settings["fid_protocol"] = write_protocol(models, tmp_path / "fid.json", 1)
     settings["fvd_protocol"] = write_protocol(models, tmp_path / "fvd.json", 4)
     settings["inception_protocol"] = write_protocol(models, tmp_path / "inception.json", 4)
@@ -206,13 +208,11 @@ def test_what_is_generated_is_kept_and_measured(benchmark, models, tmp_path, nam
         assert len(score["protocol"]["weights_sha256"]) == 64 and score["low"] <= score["high"]
     if name == "ucf101":
         assert result["scores"]["fvd"]["real"] == 3 and result["scores"]["fvd"]["generated"] == 4
-    # One that is missing is made again in another batch, the same up to rounding, which single pixels may show more of; of another
-    # seed, pixels differ by far more.
+    # One that is missing is made again in another batch, the same up to rounding.
     before = np.load(files[1])["frames"].astype(int)
     files[1].unlink()
     again = benchmark(name, batch_size=1, **settings)["scores"]
-    difference = abs(np.load(files[1])["frames"] - before)
-    assert difference.mean() < 0.5 and difference.max() <= 16
+    assert abs(np.load(files[1])["frames"] - before).max() <= 1
     for metric, score in again.items():
         number = metric if metric in score else "distance"
         assert score[number] == pytest.approx(result["scores"][metric][number], rel=1e-3)

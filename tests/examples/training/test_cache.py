@@ -1,5 +1,6 @@
 """Samples that are made once and kept."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -57,14 +58,21 @@ def test_only_what_is_missing_is_made_again(tmp_path, args):
     cached(Numbers(), tmp_path / "cache", args)
     (tmp_path / "cache" / "00000003.safetensors").unlink()
     # What a killed run left half-written is no sample.
-    (tmp_path / "cache" / "00000003.incomplete").write_bytes(b"half")
+    (tmp_path / "cache" / "00000003.0-of-1.incomplete").write_bytes(b"half")
     dataset = Numbers()
     samples = cached(dataset, tmp_path / "cache", args)
     assert dataset.made == [3] and torch.equal(samples[3]["value"], torch.full((3,), 6.0))
 
 
+class SlowNumbers(Numbers):
+    def __getitem__(self, index):
+        time.sleep(0.1)
+        return super().__getitem__(index)
+
+
 def test_of_runs_side_by_side_one_makes_the_samples(tmp_path, args):
-    datasets = [Numbers(), Numbers()]
+    # Slow enough for the second run to look for samples while the first makes them.
+    datasets = [SlowNumbers(), SlowNumbers()]
     with ThreadPoolExecutor() as executor:
         runs = list(executor.map(lambda dataset: cached(dataset, tmp_path / "cache", args), datasets))
     assert sorted(len(dataset.made) for dataset in datasets) == [0, 5]
