@@ -94,7 +94,7 @@ def main(args: list[str] | None = None):
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
 
-    def build_dataset(sets: list[dict]) -> ConversationDataset:
+    def build_dataset(sets: list[dict], score_unseen_answers: bool = True) -> ConversationDataset:
         return ConversationDataset(
             load_conversations(sets),
             processor,
@@ -102,12 +102,13 @@ def main(args: list[str] | None = None):
             data_args.max_clips,
             data_args.motion_tokens,
             data_args.cache_dir,
+            score_unseen_answers,
         )
 
     trainer = LanguageModelTrainer(
         model=model,
         args=training_args,
-        train_dataset=build_dataset(data_args.conversations),
+        train_dataset=build_dataset(data_args.conversations, data_args.score_unseen_answers),
         eval_dataset=build_dataset(data_args.eval_conversations) if data_args.eval_conversations else None,
         data_collator=FlatteningCollator(config, always_image=True),
         processing_class=processor,

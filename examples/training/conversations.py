@@ -60,6 +60,14 @@ class ConversationArguments:
     sample_prompts: list[str] | None = field(
         default=None, metadata={"help": "Questions that the model answers after each evaluation."}
     )
+    score_unseen_answers: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether answers count as wrong that a question never has in training though other questions about the same "
+            "attribute have them. Otherwise they are left out of the softmax, and what never comes together in training is not "
+            "learnt to be impossible. Wants `attributes` in the conversations."
+        },
+    )
     max_length: int = field(
         default=4096,
         metadata={"help": "Longest conversation, in tokens before patches are dropped. The rest is cut off."},
@@ -96,7 +104,7 @@ def load_conversations(sets: list[dict]) -> datasets.Dataset:
             times in an epoch, once by default.
 
     Returns:
-        `datasets.Dataset`: With a column `messages`.
+        `datasets.Dataset`: With the columns `messages` and `attributes`.
 
     Raises:
         ValueError: If a format is unknown, or `repeat` is no positive whole number.
@@ -111,7 +119,7 @@ def load_conversations(sets: list[dict]) -> datasets.Dataset:
         if not isinstance(repeat, int) or repeat < 1:
             raise ValueError(f"`repeat` of {entry['path']!r} must be a positive whole number, not {repeat!r}.")
         read = CONVERSATION_FORMATS[entry["format"]]
-        rows = read(entry["path"], entry.get("media_root")).select_columns(["messages"])
+        rows = read(entry["path"], entry.get("media_root")).select_columns(["messages", "attributes"])
         loaded.extend([merge_turns(rows) if entry.get("merge_turns") else rows] * repeat)
     return datasets.concatenate_datasets(loaded)
 
@@ -121,25 +129,66 @@ def merge_turns(rows: datasets.Dataset) -> datasets.Dataset:
     Joins conversations about the same image or video.
 
     Args:
-        rows (`datasets.Dataset`): With a column `messages`, whose first block is an image or a video with a `path`; others stay
-            as they are.
+        rows (`datasets.Dataset`): With the columns `messages`, whose first block is an image or a video with a `path`, and
+            `attributes`; others stay as they are.
 
     Returns:
-        `datasets.Dataset`: With a column `messages`, in the order in which the images and videos first come.
+        `datasets.Dataset`: With the same columns, in the order in which the images and videos first come.
     """
-    groups: dict[str, list[list[dict]]] = {}
-    for number, messages in enumerate(rows["messages"]):
-        groups.setdefault(messages[0]["content"][0].get("path") or f"row {number}", []).append(messages)
+    groups: dict[str, list[dict]] = {}
+    for number, row in enumerate(rows):
+        groups.setdefault(row["messages"][0]["content"][0].get("path") or f"row {number}", []).append(row)
     merged = []
     for number, group in enumerate(groups.values()):
         first, *others = (group[index] for index in np.random.default_rng(number).permutation(len(group)))
-        turns = list(first)
-        for messages in others:
+        turns, attributes = list(first["messages"]), list(first["attributes"])
+        for row in others:
             # The image or video is there already.
-            turns.append({**messages[0], "content": messages[0]["content"][1:]})
-            turns.extend(messages[1:])
-        merged.append({"messages": turns})
+            question, *answer = row["messages"]
+            turns += [{**question, "content": question["content"][1:]}, *answer]
+            attributes += row["attributes"]
+        # Of some of the turns, it would not be known which.
+        is_complete = all(row["attributes"] for row in group)
+        merged.append({"messages": turns, "attributes": attributes if is_complete else []})
     return datasets.Dataset.from_list(merged, features=rows.features)
+
+
+def find_unseen_answers(rows: datasets.Dataset) -> dict[str, tuple[list[str], list[str]]]:
+    """
+    What questions are never answered by.
+
+    A model that is asked for the shape of what is red, and never saw a red star, learns first that the answer is any of the others:
+    asked about a picture with a red star, it names a shape that is not there (Agrawal et al., "Don't Just Assume; Look and Answer",
+    https://arxiv.org/abs/1712.00377). With the star left out of the softmax of questions about what is red, nothing says so;
+    as logit adjustment (https://arxiv.org/abs/2007.07314) does for answers that are rare, here for those that never come.
+
+    Args:
+        rows (`datasets.Dataset`): With the columns `messages` and `attributes`.
+
+    Returns:
+        `dict[str, tuple[list[str], list[str]]]`: For each question, by its text: the answers that it has somewhere, and those that
+        it has nowhere, but that other questions about the same attribute have. Questions without the latter are left out.
+    """
+    by_question: dict[str, set[str]] = {}
+    by_attribute: dict[str, set[str]] = {}
+    attribute_of: dict[str, str] = {}
+    for row in rows:
+        for attribute, (question, answer) in zip(row["attributes"], _questions_and_answers(row["messages"])):
+            attribute_of[question] = attribute
+            by_question.setdefault(question, set()).add(answer)
+            by_attribute.setdefault(attribute, set()).add(answer)
+    unseen = {question: by_attribute[attribute_of[question]] - seen for question, seen in by_question.items()}
+    return {
+        question: (sorted(by_question[question]), sorted(answers)) for question, answers in unseen.items() if answers
+    }
+
+
+def _questions_and_answers(messages: list[dict]) -> list[tuple[str, str]]:
+    """The texts of the assistant's messages, each with that of the message before."""
+    texts = ["".join(block["text"] for block in message["content"] if block["type"] == "text") for message in messages]
+    roles = [message["role"] for message in messages]
+    before = ["", *texts]
+    return [(before[index], texts[index]) for index, role in enumerate(roles) if role == "assistant"]
 
 
 class ConversationDataset(torch.utils.data.Dataset):
@@ -156,6 +205,10 @@ class ConversationDataset(torch.utils.data.Dataset):
         motion_tokens (`bool`, defaults to `True`): Whether videos have motion; without, they are the images of their keyframes.
         cache_dir (`str` or `os.PathLike`, *optional*): Folder to keep documents with videos in once they are made, keyframes in half
             precision. It may be shared by several sets and runs. Delete it when the videos change.
+        score_unseen_answers (`bool`, defaults to `True`): Whether the answers of [`find_unseen_answers`] count as wrong.
+
+    Raises:
+        ValueError: If `score_unseen_answers` is false, but no sample has `attributes`.
     """
 
     # Conversations in a row that may fail before the media folder is to blame.
@@ -169,8 +222,16 @@ class ConversationDataset(torch.utils.data.Dataset):
         max_clips: int = 8,
         motion_tokens: bool = True,
         cache_dir: str | os.PathLike | None = None,
+        score_unseen_answers: bool = True,
     ):
         self.samples = samples
+        if not score_unseen_answers and not any(samples["attributes"]):
+            raise ValueError(
+                "`score_unseen_answers` is false, but no conversation says in `attributes` what its questions are about."
+            )
+        self._known_answers = {} if score_unseen_answers else find_unseen_answers(samples)
+        # The answers of a closed set of questions are few.
+        self._answer_tokens: dict[str, list[int]] = {}
         self.processor = processor
         self.max_length = max_length
         self.max_clips = max_clips
@@ -194,7 +255,11 @@ class ConversationDataset(torch.utils.data.Dataset):
         replacements = np.random.default_rng(index).integers(len(self), size=self.max_replacements)
         for candidate in (index, *replacements.tolist()):
             try:
-                return [self._get_document(self.samples[candidate]["messages"])]
+                messages = self.samples[candidate]["messages"]
+                document = self._get_document(messages)
+                if self._known_answers:
+                    document.unscored = self._find_unscored(messages, document.labels)
+                return [document]
             except READING_ERRORS as error:
                 logger.warning(f"Conversation {candidate} is left out: {error}")
                 last_error = error
@@ -212,6 +277,39 @@ class ConversationDataset(torch.utils.data.Dataset):
             _write_document(self._make_document(messages), path)
         # Also the first time, so that all epochs see the same.
         return _read_document(path)
+
+    def _find_unscored(self, messages: list[dict], labels: list[int]) -> list[tuple[int, int]]:
+        """For each place of a label, the tokens with which an unseen answer of its question, and no seen one, would go on."""
+        is_learnt = np.pad(np.array(labels) != IGNORED_LABEL, 1)
+        edges = np.flatnonzero(is_learnt[1:] != is_learnt[:-1]).reshape(-1, 2)
+        unscored = []
+        # A document that was cut off has fewer answers.
+        for (question, _), (start, stop) in zip(_questions_and_answers(messages), edges.tolist()):
+            seen, unseen = self._known_answers.get(question, ((), ()))
+            right = labels[start:stop]
+            for offset in range(len(right)):
+                next_of_seen, next_of_unseen = (
+                    {
+                        ids[offset]
+                        for ids in map(self._tokenize_answer, answers)
+                        if len(ids) > offset and ids[:offset] == right[:offset]
+                    }
+                    for answers in (seen, unseen)
+                )
+                left_out = next_of_unseen - next_of_seen - {right[offset]}
+                unscored += [(start + offset, token) for token in sorted(left_out)]
+        return unscored
+
+    def _tokenize_answer(self, answer: str) -> list[int]:
+        """The tokens that have labels where this is the assistant's message."""
+        if answer not in self._answer_tokens:
+            messages = [
+                {"role": role, "content": [{"type": "text", "text": text}]}
+                for role, text in (("user", "?"), ("assistant", answer))
+            ]
+            labels = self._make_document(messages).labels
+            self._answer_tokens[answer] = [label for label in labels if label != IGNORED_LABEL]
+        return self._answer_tokens[answer]
 
     def _make_document(self, messages: list[dict]) -> Document:
         messages = _load_images(messages)

@@ -55,6 +55,13 @@ class LanguageModelTrainer(VideoLaVITTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, compute_loss_func=self.next_token_loss, **kwargs)
+        self._unscored: torch.LongTensor | None = None
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        # No input of the model. What computes the loss is given outputs and labels alone.
+        self._unscored = inputs.get("unscored")
+        inputs = {name: value for name, value in inputs.items() if name != "unscored"}
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def _save(self, output_dir=None, state_dict=None):
         super()._save(output_dir, state_dict)
@@ -80,7 +87,10 @@ class LanguageModelTrainer(VideoLaVITTrainer):
         """
         labels = labels[0, 1:]
         labels = labels[labels != IGNORED_LABEL]
-        losses = F.cross_entropy(outputs["logits"][0].float(), labels, reduction="none")
+        logits = outputs["logits"][0].float()
+        if self._unscored is not None:
+            logits = logits.index_put(tuple(self._unscored), logits.new_tensor(-torch.inf))
+        losses = F.cross_entropy(logits, labels, reduction="none")
         self.record_metrics(*modality_means(losses.detach(), labels, self._model_config()))
         return losses.sum() / (num_items_in_batch if num_items_in_batch is not None else max(labels.numel(), 1))
 

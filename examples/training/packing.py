@@ -53,6 +53,8 @@ class Document:
         num_dropped (`int`): Placeholders of patches that the selector drops: they never reach the language model.
         videos (`list[dict[str, torch.Tensor]]`): What the video processor makes of the videos of a conversation:
             `pixel_values_videos`, `motion_vectors` and `num_clips`.
+        unscored (`list[tuple[int, int]]`): Places of labels, each with a token that is left out of the softmax there, so that it
+            doesn't count as wrong.
     """
 
     input_ids: list[int] = field(default_factory=list)
@@ -60,6 +62,7 @@ class Document:
     images: list[torch.Tensor] = field(default_factory=list)
     num_dropped: int = 0
     videos: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    unscored: list[tuple[int, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.input_ids) - self.num_dropped
@@ -305,8 +308,9 @@ class FlatteningCollator:
     Returns:
         `dict`: `input_ids`, `labels` and `position_ids`, of shape (1, total_length), with positions
         that start at 0 in each document and a label of -100 at each document's first token; `use_cache`, false;
-        `logits_to_keep`, the places that predict a token with a label; `pixel_values` of the continuous images and
-        `pixel_values_videos`, `motion_vectors` and `num_clips` of the videos, if there are any.
+        `logits_to_keep`, the places that predict a token with a label, and `unscored`, of shape (2, num_unscored): which of their
+        logits, by number and token, [`LanguageModelTrainer`] leaves out, if there are any; `pixel_values` of the continuous
+        images and `pixel_values_videos`, `motion_vectors` and `num_clips` of the videos, if there are any.
     """
 
     config: VideoLaVITConfig
@@ -330,6 +334,7 @@ class FlatteningCollator:
         }
         if self.only_label_logits:
             batch["logits_to_keep"] = (labels[0, 1:] != IGNORED_LABEL).nonzero()[:, 0]
+            batch |= self._find_unscored(documents, labels)
         images = [image for document in documents for image in document.images]
         if images:
             batch["pixel_values"] = torch.stack(images)
@@ -337,6 +342,17 @@ class FlatteningCollator:
         if videos:
             batch |= {name: torch.cat([video[name] for video in videos]) for name in VIDEO_INPUTS}
         return batch
+
+    def _find_unscored(self, documents: list[Document], labels: torch.LongTensor) -> dict[str, torch.Tensor]:
+        starts = np.cumsum([0, *(len(document.input_ids) for document in documents)])
+        pairs = [
+            (start + place, token) for start, document in zip(starts, documents) for place, token in document.unscored
+        ]
+        if not pairs:
+            return {}
+        places, tokens = torch.tensor(pairs).T
+        numbers = (labels[0] != IGNORED_LABEL).cumsum(0) - 1
+        return {"unscored": torch.stack((numbers[places], tokens))}
 
     def _empty_image(self) -> Document:
         size = self.config.vision_config.image_size

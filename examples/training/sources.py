@@ -349,6 +349,8 @@ CONVERSATION_FEATURES = datasets.Features(
                 "content": [{name: datasets.Value("string") for name in ("type", "text", "path")}],
             }
         ],
+        # What the question before each of the assistant's messages is about, such as "colour"; empty where no one says.
+        "attributes": [datasets.Value("string")],
     }
 )
 
@@ -365,7 +367,8 @@ def load_llava_instruct(path: str, media_root: str | None = None, skip_invalid: 
         skip_invalid (`bool`, defaults to `False`): Leave out rows of another form, with a warning that says which and why.
 
     Returns:
-        `datasets.Dataset`: With the columns `id` and `messages`, as chat templates take them.
+        `datasets.Dataset`: With the columns `id`, `messages`, as chat templates take them, and `attributes`, what each question
+            is about: of a row's list `attributes`, if it has one, which isn't in the published file.
 
     Raises:
         ValueError: If the file is no JSON list, or a row has another form; it is named by its number.
@@ -405,7 +408,8 @@ def load_video_chatgpt(path: str, media_root: str | None = None, skip_invalid: b
         skip_invalid (`bool`, defaults to `False`): Leave out rows of another form, with a warning that says which and why.
 
     Returns:
-        `datasets.Dataset`: With the columns `id` and `messages`.
+        `datasets.Dataset`: With the columns `id`, `messages` and `attributes`: a row's `attribute`, what its question is about, if
+            it has one, which isn't in the published file.
 
     Raises:
         ValueError: If the file is no JSON list, or a row has another form; it is named by its number.
@@ -438,7 +442,8 @@ def _load_conversations(path: str, convert: Callable[[dict], list[dict]], skip_i
     rows = []
     for number, row in enumerate(content):
         try:
-            rows.append({"messages": convert(row)})
+            messages = convert(row)
+            rows.append({"messages": messages, "attributes": _attributes(row, messages)})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"`{error.args[0]}` is missing or unknown" if isinstance(error, KeyError) else str(error)
             message = f"Row {number} of {path!r} is no conversation of this format: {reason}."
@@ -461,7 +466,7 @@ def load_messages(path: str, media_root: str | None = None) -> datasets.Dataset:
         media_root (`str`, *optional*): Folder that the paths of the media are relative to.
 
     Returns:
-        `datasets.Dataset`: With the columns `id` and `messages`.
+        `datasets.Dataset`: With the columns `id`, `messages` and `attributes`, which is empty where there are none.
 
     Raises:
         ValueError: If there is no column `messages`, or a row has images or videos beside its messages, but none in them.
@@ -491,10 +496,23 @@ def load_messages(path: str, media_root: str | None = None) -> datasets.Dataset:
             raise ValueError(
                 f"Row {number} of {path!r} has {beside} beside its messages: blocks need a `path` to them."
             )
-        return {"id": str(row.get("id", number)), "messages": messages}
+        return {
+            "id": str(row.get("id", number)),
+            "messages": messages,
+            "attributes": _attributes(row, messages),
+        }
 
     rows = [convert(row, number) for number, row in enumerate(table)]
     return datasets.Dataset.from_list(rows, features=CONVERSATION_FEATURES)
+
+
+def _attributes(row: dict, messages: list[dict]) -> list[str]:
+    """What the questions of a row are about: `attributes`, or `attribute` of a row with one question."""
+    attributes = row.get("attributes") or ([] if row.get("attribute") is None else [row["attribute"]])
+    number = sum(message["role"] == "assistant" for message in messages)
+    if attributes and len(attributes) != number:
+        raise ValueError(f"there are {len(attributes)} `attributes` for {number} answers")
+    return attributes
 
 
 def _block(kind: str, text: str | None = None, path: str | None = None) -> dict[str, str | None]:

@@ -356,6 +356,114 @@ def test_questions_about_one_video_become_turns_of_one_conversation(small, tmp_p
         load_conversations([{**entry, "repeat": 0}])
 
 
+@pytest.fixture
+def shapes(small, tmp_path):
+    """The small model with conversations in which nothing red is a star or a stone, and nothing blue anything but a star."""
+    answers = [("red", "a circle"), ("red", "a cross"), ("red", "a circle"), ("blue", "a star"), ("green", "a stone")]
+    rows = []
+    for colour, shape in answers:
+        turns = [("human", f"What is the {colour} one?"), ("gpt", shape), ("human", "Sure?"), ("gpt", "Yes.")]
+        turns = [{"from": role, "value": text} for role, text in turns]
+        rows.append({"conversations": turns, "attributes": ["shape", "certainty"]})
+    (tmp_path / "shapes.json").write_text(json.dumps(rows))
+    return (*small[:3], [{"format": "llava", "path": str(tmp_path / "shapes.json")}])
+
+
+def test_answers_that_a_question_never_has_are_found(shapes):
+    from training.conversations import find_unseen_answers, load_conversations
+
+    rows = load_conversations(shapes[3])
+    assert find_unseen_answers(rows) == {
+        "What is the red one?": (["a circle", "a cross"], ["a star", "a stone"]),
+        "What is the blue one?": (["a star"], ["a circle", "a cross", "a stone"]),
+        "What is the green one?": (["a stone"], ["a circle", "a cross", "a star"]),
+    }
+    assert find_unseen_answers(load_conversations([{**shapes[3][0], "repeat": 2, "merge_turns": True}])) == (
+        find_unseen_answers(rows)
+    )
+
+
+def test_answers_that_a_question_never_has_are_left_out_where_asked(shapes):
+    from training.packing import FlatteningCollator
+
+    tokenizer = shapes[2].tokenizer
+    plain, dataset = make_dataset(shapes), make_dataset(shapes, score_unseen_answers=False)
+    for index, right in enumerate(["a circle", "a cross", "a circle", "a star", "a stone"]):
+        ((before,), (document,)) = plain[index], dataset[index]
+        assert not before.unscored and before.labels == document.labels and before.input_ids == document.input_ids
+        is_red = index < 3
+        wrong = ["a star", "a stone"] if is_red else {"a circle", "a cross", "a star", "a stone"} - {right}
+        place = next(place for place, label in enumerate(document.labels) if label != -100)
+        right, *wrong = (
+            tokenizer(f"ASSISTANT: {text} \\n </s>", add_special_tokens=False)["input_ids"]
+            for text in (right, *sorted(wrong))
+        )
+        offset = place - next(
+            n for n, pair in enumerate(zip(right, *wrong)) if document.labels[place] == pair[0] and n > 0
+        )
+        expected = set()
+        for ids in wrong:
+            first = next(n for n, (one, other) in enumerate(zip(right, ids)) if one != other)
+            expected.add((offset + first, ids[first]))
+        # What is right, also as a beginning of another answer, is never left out.
+        assert set(document.unscored) <= expected and document.unscored
+        assert all(document.labels[place] not in (-100, token) for place, token in document.unscored)
+    batch = FlatteningCollator(shapes[1].config)([dataset[3], dataset[0]])
+    labels = batch["labels"][0, 1:][batch["logits_to_keep"]]
+    (first,), (second,) = dataset[3], dataset[0]
+    length = len(first.input_ids)
+    pairs = [*first.unscored, *((length + place, token) for place, token in second.unscored)]
+    numbers, tokens = batch["unscored"].tolist()
+    assert [(int(batch["logits_to_keep"][number]) + 1, token) for number, token in zip(numbers, tokens)] == pairs
+    assert not any(int(labels[number]) == token for number, token in zip(numbers, tokens))
+    assert "unscored" not in FlatteningCollator(shapes[1].config)([plain[0]])
+
+
+def test_what_is_left_out_has_no_part_in_the_loss(shapes, tmp_path):
+    from training.arguments import VideoLaVITTrainingArguments
+    from training.language_modeling import LanguageModelTrainer
+    from training.packing import FlatteningCollator
+
+    model, dataset = shapes[1], make_dataset(shapes, score_unseen_answers=False)
+    args = VideoLaVITTrainingArguments(output_dir=str(tmp_path / "run"), use_cpu=True, report_to="none")
+    trainer = LanguageModelTrainer(model=model, args=args, train_dataset=dataset)
+    batch = FlatteningCollator(model.config)([dataset[index] for index in range(5)])
+    loss = trainer.compute_loss(model, dict(batch))
+    numbers, tokens = batch["unscored"]
+    with torch.no_grad():
+        inputs = {name: value for name, value in batch.items() if name not in ("unscored", "labels")}
+        logits = model(**inputs).logits[0].float()
+        labels = batch["labels"][0, 1:][batch["logits_to_keep"]]
+        scored = torch.nn.functional.cross_entropy(logits, labels)
+        logits[numbers, tokens] = -torch.inf
+        expected = torch.nn.functional.cross_entropy(logits, labels)
+    torch.testing.assert_close(loss.detach(), expected)
+    assert float(scored - expected) > 1e-6
+    # Of the next batch, which has none, everything counts.
+    plain = FlatteningCollator(model.config)([make_dataset(shapes)[index] for index in range(5)])
+    torch.testing.assert_close(trainer.compute_loss(model, plain).detach(), scored)
+
+
+@pytest.mark.parametrize("program", ["finetune_full", "finetune_lora"])
+def test_tuning_where_unseen_answers_are_not_scored(shapes, tmp_path, program):
+    import importlib
+
+    losses = []
+    for name, settings in {"all": {}, "seen": {"score_unseen_answers": False}}.items():
+        importlib.import_module(program).main(arguments(shapes, tmp_path / name, max_steps=2, **settings))
+        losses.append(logged(tmp_path / name, "loss"))
+    assert losses[1][0] < losses[0][0]
+
+
+def test_unseen_answers_want_to_know_what_questions_are_about(small, shapes, tmp_path):
+    with pytest.raises(ValueError, match="`score_unseen_answers` is false, but no conversation says in `attributes`"):
+        make_dataset(small, score_unseen_answers=False)
+    rows = json.loads(Path(shapes[3][0]["path"]).read_text())
+    (tmp_path / "wrong.json").write_text(json.dumps([{**rows[0], "attributes": ["shape"]}]))
+    with pytest.raises(ValueError, match="Row 0 .* there are 1 `attributes` for 2 answers"):
+        make_dataset((*small[:3], [{"format": "llava", "path": str(tmp_path / "wrong.json")}]))
+
+
 def test_without_motion_a_video_is_the_images_of_its_keyframes(small):
     config = small[1].config
     ((with_motion,), (without,)) = (make_dataset(small, motion_tokens=motion)[5] for motion in (True, False))
