@@ -25,7 +25,7 @@ Killed and started again with the same arguments, it goes on from its last check
 """
 
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
-from training.conversations import ConversationArguments, ConversationDataset, load_conversations
+from training.conversations import ConversationArguments, build_conversation_datasets
 from training.language_modeling import (
     GenerationCallback,
     LanguageModelArguments,
@@ -70,22 +70,12 @@ def main(args: list[str] | None = None):
     )
     freeze_tokenizers(model)
 
-    def build_dataset(sets: list[dict], score_unseen_answers: bool = True) -> ConversationDataset:
-        return ConversationDataset(
-            load_conversations(sets),
-            processor,
-            data_args.max_length,
-            data_args.max_clips,
-            data_args.motion_tokens,
-            data_args.cache_dir,
-            score_unseen_answers,
-        )
-
+    train_dataset, eval_dataset = build_conversation_datasets(data_args, processor)
     trainer = LanguageModelTrainer(
         model=model,
         args=training_args,
-        train_dataset=build_dataset(data_args.conversations, data_args.score_unseen_answers),
-        eval_dataset=build_dataset(data_args.eval_conversations) if data_args.eval_conversations else None,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
         data_collator=FlatteningCollator(model.config, always_image=True),
         processing_class=processor,
         callbacks=[GenerationCallback(processor, data_args.sample_prompts or [], "text")],

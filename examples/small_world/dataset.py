@@ -160,8 +160,10 @@ def write_dataset(
     - `videos/*.mp4` and `images/*.png`;
     - `metadata_video.csv` and `metadata_image.csv` with the columns of WebVid, "videoid" (or "imageid"), "path" (relative
       to the folder), "name" (the caption), and "attributes" (the description as JSON); the same as `.jsonl`;
-    - `conversations_video.json` as Video-ChatGPT's, a list of {"q", "a", "video_id"}, with "type" and "attribute";
-    - `conversations_image.json` as LLaVA's, a list of {"id", "image", "conversations"};
+    - `conversations_video.json` as Video-ChatGPT's, a list of {"q", "a", "video_id"}, with "type" and
+      "question_type", the attribute that is asked for;
+    - `conversations_image.json` as LLaVA's, a list of {"id", "image", "conversations"}, with
+      "question_types";
     - `options.json`.
 
     Every file is there whole or not at all. A run that was interrupted is continued by calling this again, and a larger
@@ -256,7 +258,7 @@ def _write_video_tables(output_dir: Path, samples: list[SmallWorldSample]) -> No
             "a": question.answer,
             "video_id": sample.id,
             "type": question.type,
-            "attribute": question.attribute,
+            "question_type": question.attribute,
         }
         for sample in samples
         for question in sample.questions
@@ -273,9 +275,9 @@ def _write_image_tables(output_dir: Path, samples: list[SmallWorldSample]) -> No
             mark = "" if turns else "<image>\n"
             turns.append({"from": "human", "value": mark + question.question})
             turns.append({"from": "gpt", "value": question.answer})
-        attributes = [question.attribute for question in sample.questions]
+        types = [question.attribute for question in sample.questions]
         image = _image_path(sample)
-        conversations.append({"id": sample.id, "image": image, "conversations": turns, "attributes": attributes})
+        conversations.append({"id": sample.id, "image": image, "conversations": turns, "question_types": types})
     _write_text(output_dir / "conversations_image.json", json.dumps(conversations, indent=1) + "\n")
 
 

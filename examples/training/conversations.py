@@ -63,9 +63,9 @@ class ConversationArguments:
     score_unseen_answers: bool = field(
         default=True,
         metadata={
-            "help": "Whether answers count as wrong that a question never has in training though other questions about the same "
-            "attribute have them. Otherwise they are left out of the softmax, and what never comes together in training is not "
-            "learnt to be impossible. Wants `attributes` in the conversations."
+            "help": "Whether answers count as wrong that a question never has in training though other questions of the same type "
+            "have them. Otherwise they are left out of the softmax, and what never comes together in training is not learnt to be "
+            "impossible. Wants `question_type` or `question_types` in the rows of the sets."
         },
     )
     max_length: int = field(
@@ -104,7 +104,7 @@ def load_conversations(sets: list[dict]) -> datasets.Dataset:
             times in an epoch, once by default.
 
     Returns:
-        `datasets.Dataset`: With the columns `messages` and `attributes`.
+        `datasets.Dataset`: With the columns `messages` and `question_types`.
 
     Raises:
         ValueError: If a format is unknown, or `repeat` is no positive whole number.
@@ -119,7 +119,7 @@ def load_conversations(sets: list[dict]) -> datasets.Dataset:
         if not isinstance(repeat, int) or repeat < 1:
             raise ValueError(f"`repeat` of {entry['path']!r} must be a positive whole number, not {repeat!r}.")
         read = CONVERSATION_FORMATS[entry["format"]]
-        rows = read(entry["path"], entry.get("media_root")).select_columns(["messages", "attributes"])
+        rows = read(entry["path"], entry.get("media_root")).select_columns(["messages", "question_types"])
         loaded.extend([merge_turns(rows) if entry.get("merge_turns") else rows] * repeat)
     return datasets.concatenate_datasets(loaded)
 
@@ -130,7 +130,7 @@ def merge_turns(rows: datasets.Dataset) -> datasets.Dataset:
 
     Args:
         rows (`datasets.Dataset`): With the columns `messages`, whose first block is an image or a video with a `path`, and
-            `attributes`; others stay as they are.
+            `question_types`; others stay as they are.
 
     Returns:
         `datasets.Dataset`: With the same columns, in the order in which the images and videos first come.
@@ -141,21 +141,21 @@ def merge_turns(rows: datasets.Dataset) -> datasets.Dataset:
     merged = []
     for number, group in enumerate(groups.values()):
         first, *others = (group[index] for index in np.random.default_rng(number).permutation(len(group)))
-        turns, attributes = list(first["messages"]), list(first["attributes"])
+        turns, question_types = list(first["messages"]), list(first["question_types"])
         for row in others:
             # The image or video is there already.
             question, *answer = row["messages"]
             turns += [{**question, "content": question["content"][1:]}, *answer]
-            attributes += row["attributes"]
+            question_types += row["question_types"]
         # Of some of the turns, it would not be known which.
-        is_complete = all(row["attributes"] for row in group)
-        merged.append({"messages": turns, "attributes": attributes if is_complete else []})
+        is_complete = all(row["question_types"] for row in group)
+        merged.append({"messages": turns, "question_types": question_types if is_complete else []})
     return datasets.Dataset.from_list(merged, features=rows.features)
 
 
 def find_unseen_answers(rows: datasets.Dataset) -> dict[str, tuple[list[str], list[str]]]:
     """
-    What questions are never answered by.
+    What questions are answered by in some conversation, and what only others of their type are answered by.
 
     A model that is asked for the shape of what is red, and never saw a red star, learns first that the answer is any of the others:
     asked about a picture with a red star, it names a shape that is not there (Agrawal et al., "Don't Just Assume; Look and Answer",
@@ -163,21 +163,21 @@ def find_unseen_answers(rows: datasets.Dataset) -> dict[str, tuple[list[str], li
     as logit adjustment (https://arxiv.org/abs/2007.07314) does for answers that are rare, here for those that never come.
 
     Args:
-        rows (`datasets.Dataset`): With the columns `messages` and `attributes`.
+        rows (`datasets.Dataset`): With the columns `messages` and `question_types`.
 
     Returns:
         `dict[str, tuple[list[str], list[str]]]`: For each question, by its text: the answers that it has somewhere, and those that
-        it has nowhere, but that other questions about the same attribute have. Questions without the latter are left out.
+        it has nowhere, but that other questions of the same type have. Questions without the latter are left out.
     """
     by_question: dict[str, set[str]] = {}
-    by_attribute: dict[str, set[str]] = {}
-    attribute_of: dict[str, str] = {}
+    by_type: dict[str, set[str]] = {}
+    type_of: dict[str, str] = {}
     for row in rows:
-        for attribute, (question, answer) in zip(row["attributes"], _questions_and_answers(row["messages"])):
-            attribute_of[question] = attribute
+        for name, (question, answer) in zip(row["question_types"], _questions_and_answers(row["messages"])):
+            type_of[question] = name
             by_question.setdefault(question, set()).add(answer)
-            by_attribute.setdefault(attribute, set()).add(answer)
-    unseen = {question: by_attribute[attribute_of[question]] - seen for question, seen in by_question.items()}
+            by_type.setdefault(name, set()).add(answer)
+    unseen = {question: by_type[type_of[question]] - seen for question, seen in by_question.items()}
     return {
         question: (sorted(by_question[question]), sorted(answers)) for question, answers in unseen.items() if answers
     }
@@ -189,6 +189,26 @@ def _questions_and_answers(messages: list[dict]) -> list[tuple[str, str]]:
     roles = [message["role"] for message in messages]
     before = ["", *texts]
     return [(before[index], texts[index]) for index, role in enumerate(roles) if role == "assistant"]
+
+
+def build_conversation_datasets(
+    args: ConversationArguments, processor: ProcessorMixin
+) -> tuple["ConversationDataset", "ConversationDataset | None"]:
+    """The conversations to tune on, and those to evaluate on, if there are any, of which everything counts."""
+
+    def build(sets: list[dict], score_unseen_answers: bool) -> "ConversationDataset":
+        return ConversationDataset(
+            load_conversations(sets),
+            processor,
+            args.max_length,
+            args.max_clips,
+            args.motion_tokens,
+            args.cache_dir,
+            score_unseen_answers,
+        )
+
+    evaluated = build(args.eval_conversations, True) if args.eval_conversations else None
+    return build(args.conversations, args.score_unseen_answers), evaluated
 
 
 class ConversationDataset(torch.utils.data.Dataset):
@@ -208,7 +228,7 @@ class ConversationDataset(torch.utils.data.Dataset):
         score_unseen_answers (`bool`, defaults to `True`): Whether the answers of [`find_unseen_answers`] count as wrong.
 
     Raises:
-        ValueError: If `score_unseen_answers` is false, but no sample has `attributes`.
+        ValueError: If `score_unseen_answers` is false, but no sample has `question_types`.
     """
 
     # Conversations in a row that may fail before the media folder is to blame.
@@ -225,9 +245,10 @@ class ConversationDataset(torch.utils.data.Dataset):
         score_unseen_answers: bool = True,
     ):
         self.samples = samples
-        if not score_unseen_answers and not any(samples["attributes"]):
+        if not score_unseen_answers and not any(samples["question_types"]):
             raise ValueError(
-                "`score_unseen_answers` is false, but no conversation says in `attributes` what its questions are about."
+                "`score_unseen_answers` is false, but no conversation has `question_types`: which answers could be those of which "
+                "questions is not known."
             )
         self._known_answers = {} if score_unseen_answers else find_unseen_answers(samples)
         # The answers of a closed set of questions are few.
@@ -285,19 +306,14 @@ class ConversationDataset(torch.utils.data.Dataset):
         unscored = []
         # A document that was cut off has fewer answers.
         for (question, _), (start, stop) in zip(_questions_and_answers(messages), edges.tolist()):
-            seen, unseen = self._known_answers.get(question, ((), ()))
-            right = labels[start:stop]
-            for offset in range(len(right)):
-                next_of_seen, next_of_unseen = (
-                    {
-                        ids[offset]
-                        for ids in map(self._tokenize_answer, answers)
-                        if len(ids) > offset and ids[:offset] == right[:offset]
-                    }
-                    for answers in (seen, unseen)
-                )
-                left_out = next_of_unseen - next_of_seen - {right[offset]}
-                unscored += [(start + offset, token) for token in sorted(left_out)]
+            answers = self._known_answers.get(question, ((), ()))
+            groups = [[self._tokenize_answer(answer) for answer in group] for group in answers]
+            for offset, right in enumerate(labels[start:stop]):
+                # Those that begin as the right answer does, as far as this.
+                groups = [[ids for ids in group if len(ids) > offset] for group in groups]
+                seen, unseen = ({ids[offset] for ids in group} for group in groups)
+                unscored += [(start + offset, token) for token in sorted(unseen - seen - {right})]
+                groups = [[ids for ids in group if ids[offset] == right] for group in groups]
         return unscored
 
     def _tokenize_answer(self, answer: str) -> list[int]:

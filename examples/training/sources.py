@@ -349,8 +349,8 @@ CONVERSATION_FEATURES = datasets.Features(
                 "content": [{name: datasets.Value("string") for name in ("type", "text", "path")}],
             }
         ],
-        # What the question before each of the assistant's messages is about, such as "colour"; empty where no one says.
-        "attributes": [datasets.Value("string")],
+        # Of the question before each of the assistant's messages, as in VQA's annotations; empty where no one says.
+        "question_types": [datasets.Value("string")],
     }
 )
 
@@ -367,8 +367,8 @@ def load_llava_instruct(path: str, media_root: str | None = None, skip_invalid: 
         skip_invalid (`bool`, defaults to `False`): Leave out rows of another form, with a warning that says which and why.
 
     Returns:
-        `datasets.Dataset`: With the columns `id`, `messages`, as chat templates take them, and `attributes`, what each question
-            is about: of a row's list `attributes`, if it has one, which isn't in the published file.
+        `datasets.Dataset`: With the columns `id`, `messages`, as chat templates take them, and `question_types`, from the
+            field of this name that a row may have beside the published ones: one for each answer.
 
     Raises:
         ValueError: If the file is no JSON list, or a row has another form; it is named by its number.
@@ -408,8 +408,8 @@ def load_video_chatgpt(path: str, media_root: str | None = None, skip_invalid: b
         skip_invalid (`bool`, defaults to `False`): Leave out rows of another form, with a warning that says which and why.
 
     Returns:
-        `datasets.Dataset`: With the columns `id`, `messages` and `attributes`: a row's `attribute`, what its question is about, if
-            it has one, which isn't in the published file.
+        `datasets.Dataset`: With the columns `id`, `messages` and `question_types`, from the field `question_type` that a row may
+            have beside the published ones.
 
     Raises:
         ValueError: If the file is no JSON list, or a row has another form; it is named by its number.
@@ -443,7 +443,7 @@ def _load_conversations(path: str, convert: Callable[[dict], list[dict]], skip_i
     for number, row in enumerate(content):
         try:
             messages = convert(row)
-            rows.append({"messages": messages, "attributes": _attributes(row, messages)})
+            rows.append({"messages": messages, "question_types": _question_types(row, messages)})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"`{error.args[0]}` is missing or unknown" if isinstance(error, KeyError) else str(error)
             message = f"Row {number} of {path!r} is no conversation of this format: {reason}."
@@ -466,7 +466,7 @@ def load_messages(path: str, media_root: str | None = None) -> datasets.Dataset:
         media_root (`str`, *optional*): Folder that the paths of the media are relative to.
 
     Returns:
-        `datasets.Dataset`: With the columns `id`, `messages` and `attributes`, which is empty where there are none.
+        `datasets.Dataset`: With the columns `id`, `messages` and `question_types`, which is empty where a row says nothing of them.
 
     Raises:
         ValueError: If there is no column `messages`, or a row has images or videos beside its messages, but none in them.
@@ -499,20 +499,22 @@ def load_messages(path: str, media_root: str | None = None) -> datasets.Dataset:
         return {
             "id": str(row.get("id", number)),
             "messages": messages,
-            "attributes": _attributes(row, messages),
+            "question_types": _question_types(row, messages),
         }
 
     rows = [convert(row, number) for number, row in enumerate(table)]
     return datasets.Dataset.from_list(rows, features=CONVERSATION_FEATURES)
 
 
-def _attributes(row: dict, messages: list[dict]) -> list[str]:
-    """What the questions of a row are about: `attributes`, or `attribute` of a row with one question."""
-    attributes = row.get("attributes") or ([] if row.get("attribute") is None else [row["attribute"]])
+def _question_types(row: dict, messages: list[dict]) -> list[str]:
+    """The `question_types` of a row, or its `question_type`, as VQA's annotations have it, where there is one answer."""
     number = sum(message["role"] == "assistant" for message in messages)
-    if attributes and len(attributes) != number:
-        raise ValueError(f"there are {len(attributes)} `attributes` for {number} answers")
-    return attributes
+    types = row.get("question_types")
+    if types is None:
+        return [row["question_type"]] if number == 1 and isinstance(row.get("question_type"), str) else []
+    if not isinstance(types, list) or len(types) != number or not all(isinstance(name, str) for name in types):
+        raise ValueError(f"`question_types` must be {number} strings, one for each answer, not {types!r}")
+    return types
 
 
 def _block(kind: str, text: str | None = None, path: str | None = None) -> dict[str, str | None]:

@@ -1,6 +1,7 @@
 """Stage 3: instruction tuning, in full and by adapters."""
 
 import copy
+import itertools
 import json
 from pathlib import Path
 
@@ -358,13 +359,14 @@ def test_questions_about_one_video_become_turns_of_one_conversation(small, tmp_p
 
 @pytest.fixture
 def shapes(small, tmp_path):
-    """The small model with conversations in which nothing red is a star or a stone, and nothing blue anything but a star."""
+    """The small model with conversations in which what is red is a circle or a cross, and nothing else is."""
     answers = [("red", "a circle"), ("red", "a cross"), ("red", "a circle"), ("blue", "a star"), ("green", "a stone")]
+    answers.append(("white", "a crown"))
     rows = []
     for colour, shape in answers:
         turns = [("human", f"What is the {colour} one?"), ("gpt", shape), ("human", "Sure?"), ("gpt", "Yes.")]
         turns = [{"from": role, "value": text} for role, text in turns]
-        rows.append({"conversations": turns, "attributes": ["shape", "certainty"]})
+        rows.append({"conversations": turns, "question_types": ["shape", "certainty"]})
     (tmp_path / "shapes.json").write_text(json.dumps(rows))
     return (*small[:3], [{"format": "llava", "path": str(tmp_path / "shapes.json")}])
 
@@ -374,9 +376,10 @@ def test_answers_that_a_question_never_has_are_found(shapes):
 
     rows = load_conversations(shapes[3])
     assert find_unseen_answers(rows) == {
-        "What is the red one?": (["a circle", "a cross"], ["a star", "a stone"]),
-        "What is the blue one?": (["a star"], ["a circle", "a cross", "a stone"]),
-        "What is the green one?": (["a stone"], ["a circle", "a cross", "a star"]),
+        "What is the red one?": (["a circle", "a cross"], ["a crown", "a star", "a stone"]),
+        "What is the blue one?": (["a star"], ["a circle", "a cross", "a crown", "a stone"]),
+        "What is the green one?": (["a stone"], ["a circle", "a cross", "a crown", "a star"]),
+        "What is the white one?": (["a crown"], ["a circle", "a cross", "a star", "a stone"]),
     }
     assert find_unseen_answers(load_conversations([{**shapes[3][0], "repeat": 2, "merge_turns": True}])) == (
         find_unseen_answers(rows)
@@ -386,28 +389,34 @@ def test_answers_that_a_question_never_has_are_found(shapes):
 def test_answers_that_a_question_never_has_are_left_out_where_asked(shapes):
     from training.packing import FlatteningCollator
 
-    tokenizer = shapes[2].tokenizer
+    answers = ["a circle", "a cross", "a circle", "a star", "a stone", "a crown"]
     plain, dataset = make_dataset(shapes), make_dataset(shapes, score_unseen_answers=False)
-    for index, right in enumerate(["a circle", "a cross", "a circle", "a star", "a stone"]):
+    places = [next(place for place, label in enumerate(document.labels) if label != -100) for (document,) in plain]
+    # With what the template has around them, as far as the next question.
+    tokens = {
+        answer: list(itertools.takewhile(lambda label: label != -100, document.labels[place:]))
+        for answer, (document,), place in zip(answers, plain, places)
+    }
+    left_out = []
+    for index, right in enumerate(answers):
         ((before,), (document,)) = plain[index], dataset[index]
         assert not before.unscored and before.labels == document.labels and before.input_ids == document.input_ids
-        is_red = index < 3
-        wrong = ["a star", "a stone"] if is_red else {"a circle", "a cross", "a star", "a stone"} - {right}
-        place = next(place for place, label in enumerate(document.labels) if label != -100)
-        right, *wrong = (
-            tokenizer(f"ASSISTANT: {text} \\n </s>", add_special_tokens=False)["input_ids"]
-            for text in (right, *sorted(wrong))
-        )
-        offset = place - next(
-            n for n, pair in enumerate(zip(right, *wrong)) if document.labels[place] == pair[0] and n > 0
-        )
-        expected = set()
-        for ids in wrong:
-            first = next(n for n, (one, other) in enumerate(zip(right, ids)) if one != other)
-            expected.add((offset + first, ids[first]))
-        # What is right, also as a beginning of another answer, is never left out.
-        assert set(document.unscored) <= expected and document.unscored
-        assert all(document.labels[place] not in (-100, token) for place, token in document.unscored)
+        seen = {"a circle", "a cross"} if index < 3 else {right}
+        # Where each of the others leaves the right one, unless another that is seen goes the same way.
+        leaves = {
+            answer: next(
+                (offset, other)
+                for offset, (one, other) in enumerate(zip(tokens[right], tokens[answer]))
+                if one != other
+            )
+            for answer in set(answers) - {right}
+        }
+        ways_of_seen = {leaves[answer] for answer in seen - {right}}
+        expected = {leaves[answer] for answer in set(answers) - seen} - ways_of_seen
+        assert sorted((place - places[index], token) for place, token in document.unscored) == sorted(expected)
+        left_out.append((ways_of_seen, {leaves[answer] for answer in set(answers) - seen}))
+    # A crown begins like a cross, which is seen: asked about a circle, this beginning counts.
+    assert left_out[0][0] & left_out[0][1]
     batch = FlatteningCollator(shapes[1].config)([dataset[3], dataset[0]])
     labels = batch["labels"][0, 1:][batch["logits_to_keep"]]
     (first,), (second,) = dataset[3], dataset[0]
@@ -456,11 +465,13 @@ def test_tuning_where_unseen_answers_are_not_scored(shapes, tmp_path, program):
 
 
 def test_unseen_answers_want_to_know_what_questions_are_about(small, shapes, tmp_path):
-    with pytest.raises(ValueError, match="`score_unseen_answers` is false, but no conversation says in `attributes`"):
+    with pytest.raises(ValueError, match="`score_unseen_answers` is false, but no conversation has `question_types`"):
         make_dataset(small, score_unseen_answers=False)
     rows = json.loads(Path(shapes[3][0]["path"]).read_text())
-    (tmp_path / "wrong.json").write_text(json.dumps([{**rows[0], "attributes": ["shape"]}]))
-    with pytest.raises(ValueError, match="Row 0 .* there are 1 `attributes` for 2 answers"):
+    (tmp_path / "wrong.json").write_text(json.dumps([{**rows[0], "question_types": ["shape"]}]))
+    with pytest.raises(
+        ValueError, match="Row 0 .* `question_types` must be 2 strings, one for each answer, not .'shape'"
+    ):
         make_dataset((*small[:3], [{"format": "llava", "path": str(tmp_path / "wrong.json")}]))
 
 

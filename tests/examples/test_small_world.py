@@ -421,11 +421,11 @@ def test_tables_tell_what_the_files_show(tmp_path, dataset, language):
     rows = json.loads((tmp_path / "conversations_video.json").read_text())
     assert {row["video_id"] for row in rows} == {f"test_video_{index:08d}" for index in range(4)}
     assert {row["type"] for row in rows} == {"appearance", "motion"}
-    assert all(set(row) == {"q", "a", "video_id", "type", "attribute"} for row in rows)
+    assert all(set(row) == {"q", "a", "video_id", "type", "question_type"} for row in rows)
     for row in json.loads((tmp_path / "conversations_image.json").read_text()):
         assert (tmp_path / row["image"]).is_file()
         senders = [turn["from"] for turn in row["conversations"]]
-        assert senders == ["human", "gpt"] * len(row["attributes"])
+        assert senders == ["human", "gpt"] * len(row["question_types"])
         marks = ["<image>" in turn["value"] for turn in row["conversations"]]
         assert marks == [True] + [False] * (len(senders) - 1)
 

@@ -267,6 +267,25 @@ def test_llava_as_published(tmp_path):
     assert fourth[1]["content"][0]["text"] == "Indeed."
 
 
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        ({"question_types": ["colour", "shape"]}, ["colour", "shape"]),
+        # Of two questions, one type could be that of either; other fields are none of ours.
+        ({"question_type": "colour"}, []),
+        ({"attributes": {"caption": "A bus"}, "type": "motion"}, []),
+    ],
+)
+def test_types_of_questions(tmp_path, fields, expected):
+    conversations = turns("What colour?", "Red.", "What shape?", "Round.")
+    (tmp_path / "llava.json").write_text(json.dumps([{"conversations": conversations, **fields}]))
+    assert load_llava_instruct(str(tmp_path / "llava.json"))[0]["question_types"] == expected
+    roles = ("user", "assistant") * 2
+    messages = [{"role": role, "content": turn["value"]} for role, turn in zip(roles, conversations)]
+    (tmp_path / "messages.json").write_text(json.dumps([{"messages": messages, **fields}]))
+    assert load_messages(str(tmp_path / "messages.json"))[0]["question_types"] == expected
+
+
 def test_videos_in_the_layout_of_llava(tmp_path):
     rows = [{"video": "a.mp4", "conversations": turns("<video>\nWhat is <image>?", "A tag.")}]
     (tmp_path / "llava.json").write_text(json.dumps(rows))
@@ -280,7 +299,7 @@ def test_videos_in_the_layout_of_llava(tmp_path):
 
 def test_video_chatgpt_as_published(tmp_path):
     rows = [
-        {"q": "What happens?", "a": "A goal.", "video_id": "v_k_ZXmr8pmrs"},
+        {"q": "What happens?", "a": "A goal.", "video_id": "v_k_ZXmr8pmrs", "question_type": "event"},
         {"q": "Who?", "a": "Nobody.", "video_id": "v_gone"},
     ]
     (tmp_path / "VideoInstruct100K.json").write_text(json.dumps(rows))
@@ -291,6 +310,7 @@ def test_video_chatgpt_as_published(tmp_path):
         str(tmp_path / "v_k_ZXmr8pmrs.mkv"),
         str(tmp_path / "v_gone"),
     ]
+    assert found["question_types"] == [["event"], []]
     assert found["messages"][0][0]["content"][1]["text"] == "What happens?"
     assert found["messages"][0][1] == {
         "role": "assistant",
