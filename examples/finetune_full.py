@@ -70,7 +70,7 @@ def main(args: list[str] | None = None):
     )
     freeze_tokenizers(model)
 
-    train_dataset, eval_dataset = build_conversation_datasets(data_args, processor)
+    train_dataset, eval_dataset = build_conversation_datasets(data_args, processor, model_args.attn_implementation)
     trainer = LanguageModelTrainer(
         model=model,
         args=training_args,

@@ -94,7 +94,7 @@ def main(args: list[str] | None = None):
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
 
-    train_dataset, eval_dataset = build_conversation_datasets(data_args, processor)
+    train_dataset, eval_dataset = build_conversation_datasets(data_args, processor, model_args.attn_implementation)
     trainer = LanguageModelTrainer(
         model=model,
         args=training_args,

@@ -55,6 +55,12 @@ def main(args: list[str] | None = None) -> None:
     )
     parser.add_argument("--num_objects", type=number_range, default=(1, 3), help="2, or a range (default: 1-3)")
     parser.add_argument("--num_clips", type=int, default=1, help="clips of 4 seconds in a video (default: 1)")
+    parser.add_argument(
+        "--questions",
+        choices=("some", "all"),
+        default="some",
+        help="all asks everything about each object, and where it is, to train on (default: %(default)s)",
+    )
     parser.add_argument("--num_workers", type=int, default=1, help="processes that render (default: %(default)s)")
     arguments = parser.parse_args(args)
     if len(arguments.size) > 2:
@@ -66,6 +72,7 @@ def main(args: list[str] | None = None) -> None:
             num_objects=arguments.num_objects,
             num_clips=arguments.num_clips,
             frame_size=(arguments.size[0], arguments.size[-1]),
+            questions=arguments.questions,
         )
         write_dataset(arguments.output_dir, options, arguments.num_videos, arguments.num_images, arguments.num_workers)
     except ValueError as error:

@@ -99,6 +99,8 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             "path": str(split / f"conversations_{kind}.json"),
             "media_root": str(split / "videos" if kind == "video" else split),
             "merge_turns": kind == "video",
+            # Answers about an object are no help to find another one.
+            "independent_turns": True,
             "repeat": repeat,
         }
 
@@ -167,10 +169,10 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             num_videos=scale["validation_videos"],
             num_images=scale["validation_images"],
         ),
-        "data_train_images": world(stills, num_videos=0, num_images=scale["images"]),
-        "data_train": world(train, num_videos=scale["videos"]),
+        "data_train_images": world(stills, num_videos=0, num_images=scale["images"], questions="all"),
+        "data_train": world(train, num_videos=scale["videos"], questions="all"),
         # An object that moves alone is what prompts of videos tell of, and the easiest to learn motion from.
-        "data_train_single": world(single, num_videos=scale["single_videos"], num_objects=1, seed=2),
+        "data_train_single": world(single, num_videos=scale["single_videos"], num_objects=1, seed=2, questions="all"),
         "data_train_long": world(long, num_videos=scale["long_videos"], num_clips=4, num_objects=1, seed=1),
         "data_train_single_images": world(
             single_stills, num_videos=0, num_images=scale["single_images"], num_objects=1, seed=2

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -49,6 +50,8 @@ class SmallWorldOptions:
         num_objects (`tuple[int, int]`, defaults to `(1, 3)`): Smallest and largest number of objects in a scene.
         num_clips (`int`, defaults to 1): Clips of 24 frames, 4 seconds, in a video.
         frame_size (`tuple[int, int]`, defaults to `(128, 128)`): Height and width in pixels, both even.
+        questions (`str`, defaults to `"some"`): "some" asks two questions about the appearance of a video and three of an image; "all"
+            asks everything about the appearance of each object, and where it is, for models to learn to tell objects apart.
     """
 
     seed: int = 0
@@ -56,9 +59,12 @@ class SmallWorldOptions:
     num_objects: tuple[int, int] = (1, 3)
     num_clips: int = 1
     frame_size: tuple[int, int] = (128, 128)
+    questions: Literal["some", "all"] = "some"
 
     def __post_init__(self):
         check_frame_size(self.frame_size)
+        if self.questions not in ("some", "all"):
+            raise ValueError(f"`questions` must be 'some' or 'all', not {self.questions!r}.")
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,8 @@ def _make_sample(
     # The scene was drawn from the first three numbers alone.
     generator = np.random.default_rng([options.seed, SPLITS.index(options.split), number, 1])
     caption = write_caption(description, phrasing=int(generator.integers(NUM_PHRASINGS)))
-    questions = [] if scene.num_clips > 1 else ask_questions(description, generator, num_appearance_questions)
+    number = None if options.questions == "all" else num_appearance_questions
+    questions = [] if scene.num_clips > 1 else ask_questions(description, generator, number, scene.positions)
     return SmallWorldSample(name, scene, description, caption, questions)
 
 
@@ -204,11 +211,12 @@ def _check_options(path: Path, options: SmallWorldOptions) -> None:
     if not path.exists():
         _write_text(path, json.dumps(wanted, indent=2) + "\n")
         return
-    existing = json.loads(path.read_text())
+    # Of an option that came later, folders have what was before.
+    existing = asdict(SmallWorldOptions()) | json.loads(path.read_text())
     for name, value in wanted.items():
-        if existing.get(name) != value:
+        if existing[name] != value:
             raise ValueError(
-                f"{str(path.parent)!r} holds a data set with `{name}` = {existing.get(name)}, not {value}: choose another "
+                f"{str(path.parent)!r} holds a data set with `{name}` = {existing[name]}, not {value}: choose another "
                 "folder."
             )
 

@@ -16,6 +16,7 @@ What there is to say about the small world: captions, which can be read back, an
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -199,6 +200,9 @@ class Question:
     attribute: str
 
 
+# Half of the middle's width and height, in widths and heights of the frame.
+_MIDDLE = 0.12
+
 _KIND_ANSWERS = {"translation": "it moves", "rotation": "it rotates", "still": "it stays still"}
 
 
@@ -208,7 +212,10 @@ def _kind_answer_probabilities() -> dict[str, float]:
 
 
 def ask_questions(
-    description: SceneDescription, generator: np.random.Generator, num_appearance_questions: int = 2
+    description: SceneDescription,
+    generator: np.random.Generator,
+    num_appearance_questions: int | None = 2,
+    positions: tuple[tuple[float, float], ...] = (),
 ) -> list[Question]:
     """
     Questions about a video of one clip, or about a still image where the description has no motion.
@@ -218,7 +225,10 @@ def ask_questions(
     Args:
         description (`SceneDescription`): The scene.
         generator (`np.random.Generator`): Chooses among the questions.
-        num_appearance_questions (`int`, defaults to 2): How many questions about appearance. About motion, all are asked.
+        num_appearance_questions (`int`, *optional*, defaults to 2): How many questions about appearance, each about another attribute;
+            `None` for all about all objects. About motion, all are asked.
+        positions (`tuple[tuple[float, float], ...]`, defaults to `()`): The centre of each object in the first frame, where it is to be
+            asked for, too, among all questions about appearance.
 
     Raises:
         ValueError: If the scene has several clips: an object has no one direction there.
@@ -227,8 +237,12 @@ def ask_questions(
         raise ValueError("Questions are asked about videos of one clip.")
     # Attributes are chosen before objects, so that scenes of several objects are not asked less about their background.
     appearance = _appearance_questions(description)
-    chosen = generator.permutation(list(appearance))[:num_appearance_questions]
-    questions = [appearance[name][generator.integers(len(appearance[name]))] for name in chosen]
+    if num_appearance_questions is None:
+        questions = [question for several in appearance.values() for question in several]
+        questions += _position_questions(description, positions)
+    else:
+        chosen = generator.permutation(list(appearance))[:num_appearance_questions]
+        questions = [appearance[name][generator.integers(len(appearance[name]))] for name in chosen]
     if description.objects[0].motions:
         questions += _motion_questions(description, generator)
     return questions
@@ -256,6 +270,22 @@ def _appearance_questions(description: SceneDescription) -> dict[str, list[Quest
     return questions
 
 
+def _position_questions(
+    description: SceneDescription, positions: tuple[tuple[float, float], ...]
+) -> Iterator[Question]:
+    for described, (x, y) in zip(description.objects, positions):
+        name = _name_object(description, described)
+        column = "left" if x < -_MIDDLE else "right" if x > _MIDDLE else ""
+        row = "upper" if y < -_MIDDLE else "lower" if y > _MIDDLE else ""
+        alone = {"upper": "up", "lower": "down", "": "middle"}
+        answer = f"{row} {column}" if row and column else column or alone[row]
+        yield Question(f"Where is {name}?", answer, "appearance", "position")
+
+
+def _name_object(description: SceneDescription, described: ObjectDescription) -> str:
+    return "the object" if len(description.objects) == 1 else f"the {described.colour} {described.shape}"
+
+
 def _motion_questions(description: SceneDescription, generator: np.random.Generator) -> list[Question]:
     def ask(question, answer, attribute):
         return Question(question, answer, "motion", attribute)
@@ -263,7 +293,7 @@ def _motion_questions(description: SceneDescription, generator: np.random.Genera
     questions = []
     single = len(description.objects) == 1
     for described in description.objects:
-        name = "the object" if single else f"the {described.colour} {described.shape}"
+        name = _name_object(description, described)
         (motion,) = described.motions
         if motion.kind == "translation":
             questions.append(ask(f"In which direction does {name} move?", motion.direction, "direction"))

@@ -24,11 +24,13 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import ProcessorMixin
 from transformers.image_utils import load_image
 from transformers.utils import logging
 
+from training import document_attention
 from training.packing import IGNORED_LABEL, VIDEO_INPUTS, Document
 from training.sources import READING_ERRORS, load_llava_instruct, load_messages, load_video_chatgpt
 
@@ -100,14 +102,16 @@ def load_conversations(sets: list[dict]) -> datasets.Dataset:
     Args:
         sets (`list[dict]`): For each set its `format`, one of `CONVERSATION_FORMATS`, its `path`, and the `media_root`
             that the paths of its images or videos are relative to. With `merge_turns`, rows about the same image or video
-            become turns of one conversation, in a random order, as LLaVA-1.5 does with sets of questions. A set is taken `repeat`
-            times in an epoch, once by default.
+            become turns of one conversation, in a random order, as LLaVA-1.5 does with sets of questions. With
+            `independent_turns`, turns do not see those before them: each is learnt as a conversation of its own, behind the image or
+            video, which is computed once. A set is taken `repeat` times in an epoch, once by default.
 
     Returns:
-        `datasets.Dataset`: With the columns `messages` and `question_types`.
+        `datasets.Dataset`: With the columns `messages`, `question_types` and `independent_turns`.
 
     Raises:
-        ValueError: If a format is unknown, or `repeat` is no positive whole number.
+        ValueError: If a format is unknown, `repeat` is no positive whole number, or turns are independent of a conversation that
+            does not begin with an image or a video.
     """
     loaded = []
     for entry in sets:
@@ -120,7 +124,16 @@ def load_conversations(sets: list[dict]) -> datasets.Dataset:
             raise ValueError(f"`repeat` of {entry['path']!r} must be a positive whole number, not {repeat!r}.")
         read = CONVERSATION_FORMATS[entry["format"]]
         rows = read(entry["path"], entry.get("media_root")).select_columns(["messages", "question_types"])
-        loaded.extend([merge_turns(rows) if entry.get("merge_turns") else rows] * repeat)
+        rows = merge_turns(rows) if entry.get("merge_turns") else rows
+        independent = bool(entry.get("independent_turns"))
+        if independent:
+            for number, messages in enumerate(rows["messages"]):
+                if messages[0]["content"][0]["type"] == "text":
+                    raise ValueError(
+                        f"`independent_turns` of {entry['path']!r} wants an image or a video at the start of each conversation, but "
+                        f"number {number} has none."
+                    )
+        loaded.extend([rows.add_column("independent_turns", [independent] * len(rows))] * repeat)
     return datasets.concatenate_datasets(loaded)
 
 
@@ -192,13 +205,24 @@ def _questions_and_answers(messages: list[dict]) -> list[tuple[str, str]]:
 
 
 def build_conversation_datasets(
-    args: ConversationArguments, processor: ProcessorMixin
+    args: ConversationArguments, processor: ProcessorMixin, attn_implementation: str
 ) -> tuple["ConversationDataset", "ConversationDataset | None"]:
-    """The conversations to tune on, and those to evaluate on, if there are any, of which everything counts."""
+    """
+    The conversations to tune on, and those to evaluate on, if there are any, of which everything counts.
+
+    Raises:
+        ValueError: If turns are independent, which `attn_implementation` does not keep apart.
+    """
 
     def build(sets: list[dict], score_unseen_answers: bool) -> "ConversationDataset":
+        samples = load_conversations(sets)
+        if any(samples["independent_turns"]) and attn_implementation != document_attention.NAME:
+            raise ValueError(
+                f"`independent_turns` wants `attn_implementation` {document_attention.NAME!r}, not {attn_implementation!r}, in which "
+                "turns would not see their image or video."
+            )
         return ConversationDataset(
-            load_conversations(sets),
+            samples,
             processor,
             args.max_length,
             args.max_clips,
@@ -218,7 +242,7 @@ class ConversationDataset(torch.utils.data.Dataset):
     A conversation whose image or video cannot be read is named in a warning, and another one, the same in every run, takes its place.
 
     Args:
-        samples (`datasets.Dataset`): With a column `messages`, as [`load_conversations`] returns it.
+        samples (`datasets.Dataset`): As [`load_conversations`] returns them. Turns that are independent become branches of a document.
         processor ([`VideoLaVITProcessor`]): Makes the model's inputs.
         max_length (`int`): Longest document, in tokens before patches are dropped.
         max_clips (`int`, defaults to 8): Most clips of a video.
@@ -276,8 +300,9 @@ class ConversationDataset(torch.utils.data.Dataset):
         replacements = np.random.default_rng(index).integers(len(self), size=self.max_replacements)
         for candidate in (index, *replacements.tolist()):
             try:
-                messages = self.samples[candidate]["messages"]
-                document = self._get_document(messages)
+                sample = self.samples[candidate]
+                messages = sample["messages"]
+                document = self._get_document(messages, sample["independent_turns"])
                 if self._known_answers:
                     document.unscored = self._find_unscored(messages, document.labels)
                 return [document]
@@ -288,14 +313,16 @@ class ConversationDataset(torch.utils.data.Dataset):
             f"Conversation {index} and {self.max_replacements} others chosen at random cannot be read."
         ) from last_error
 
-    def _get_document(self, messages: list[dict]) -> Document:
+    def _get_document(self, messages: list[dict], independent_turns: bool) -> Document:
+        make = self._make_branches if independent_turns else self._make_document
         has_videos = any(block["type"] == "video" for message in messages for block in message["content"])
         if self.cache_dir is None or not has_videos:
-            return self._make_document(messages)
-        key = hashlib.sha256((self._settings + json.dumps(messages, sort_keys=True)).encode()).hexdigest()
+            return make(messages)
+        content = json.dumps(messages, sort_keys=True) + " independent" * independent_turns
+        key = hashlib.sha256((self._settings + content).encode()).hexdigest()
         path = self.cache_dir / f"{key}.safetensors"
         if not path.exists():
-            _write_document(self._make_document(messages), path)
+            _write_document(make(messages), path)
         # Also the first time, so that all epochs see the same.
         return _read_document(path)
 
@@ -355,6 +382,30 @@ class ConversationDataset(torch.utils.data.Dataset):
             document.videos.append({name: inputs[name] for name in VIDEO_INPUTS})
         return document
 
+    def _make_branches(self, messages: list[dict]) -> Document:
+        """The first turn as a document, and each other as if it were the first, from where the image or video ends."""
+        turns = [messages[index : index + 2] for index in range(0, len(messages), 2)]
+        document = self._make_document(turns[0])
+        num_shared = self._find_media_end(document.input_ids)
+        document.position_ids = list(range(len(document.input_ids)))
+        # What comes behind does not depend on it.
+        blank = {"type": "image", "image": Image.new("RGB", (8, 8))}
+        for question, answer in turns[1:]:
+            other = self._make_document([{**question, "content": [blank, *question["content"]]}, answer])
+            branch = slice(self._find_media_end(other.input_ids), None)
+            num_tokens = len(other.input_ids[branch])
+            if len(document.input_ids) + num_tokens <= self.max_length:
+                document.input_ids += other.input_ids[branch]
+                document.labels += other.labels[branch]
+                document.position_ids += range(num_shared, num_shared + num_tokens)
+        return document
+
+    def _find_media_end(self, input_ids: list[int]) -> int:
+        """Where the tokens behind the last image or video begin."""
+        tokenizer = self.processor.tokenizer
+        ends = (tokenizer.image_end_token_id, tokenizer.motion_end_token_id)
+        return max(index for index, token in enumerate(input_ids) if token in ends) + 1
+
     def _hide_special_words(self, messages: list[dict]) -> tuple[list[dict], dict[str, str]]:
         """
         Messages in whose texts a character for private use stands for each name of a special token, and the characters by the
@@ -401,7 +452,7 @@ class ConversationDataset(torch.utils.data.Dataset):
 
 
 def _write_document(document: Document, path: Path) -> None:
-    tensors = {"input_ids": torch.tensor(document.input_ids), "labels": torch.tensor(document.labels)}
+    tensors = {name: torch.tensor(getattr(document, name)) for name in ("input_ids", "labels", "position_ids")}
     for kind, items in (("image", [{"pixel_values": image} for image in document.images]), ("video", document.videos)):
         for number, item in enumerate(items):
             for name, tensor in item.items():
@@ -415,7 +466,8 @@ def _write_document(document: Document, path: Path) -> None:
 
 def _read_document(path: Path) -> Document:
     tensors = load_file(path)
-    document = Document(tensors.pop("input_ids").tolist(), tensors.pop("labels").tolist())
+    numbers = {name: tensors.pop(name).tolist() for name in ("input_ids", "labels", "position_ids") if name in tensors}
+    document = Document(**numbers)
     items: dict[tuple[str, int], dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         kind, number, name = key.split(".")

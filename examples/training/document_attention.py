@@ -16,10 +16,12 @@ Attention for packed documents where no kernel skips what lies between them, as 
 
 PyTorch's scaled dot product computes all pairs of a packed sequence and masks those of different documents. Here each document
 attends by itself, together with the documents of about its length, so that the work grows with the squares of the documents' lengths
-and not of the whole sequence's. Importing this module registers it with transformers.
+and not of the whole sequence's. A document may have branches: several continuations of its first tokens, which are computed once.
+Importing this module registers it with transformers.
 """
 
 import weakref
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -46,7 +48,7 @@ def document_attention_forward(
     **kwargs,
 ) -> tuple[torch.Tensor, None]:
     """
-    Causal attention within each document of a packed sequence; whatever is no such sequence goes to `sdpa`.
+    Causal attention within each document and branch of a packed sequence; whatever is no such sequence goes to `sdpa`.
 
     Args:
         module (`nn.Module`): The attention layer.
@@ -55,7 +57,8 @@ def document_attention_forward(
         attention_mask (`torch.Tensor`, *optional*): For `sdpa`.
         dropout (`float`, defaults to 0.0): Share of the attention weights that is left out.
         scaling (`float`, *optional*): Factor of the scores.
-        position_ids (`torch.Tensor` of shape `(1, num_queries)`, *optional*): Positions, which start at 0 in each document.
+        position_ids (`torch.Tensor` of shape `(1, num_queries)`, *optional*): Positions, which start at 0 in each document. Where
+            they fall back to `n` above 0, a branch begins: its tokens attend to each other and to the document's first `n`.
 
     Returns:
         `tuple[torch.Tensor, None]`: The output, of shape `(batch_size, num_queries, num_heads, head_dim)`.
@@ -78,51 +81,85 @@ def document_attention_forward(
         states[0].transpose(0, 1) for states in (query, repeat_kv(key, num_groups), repeat_kv(value, num_groups))
     ]
     outputs = []
-    for indices, is_token in groups:
-        # What stands for padding comes after all tokens of its document, where no query looks.
-        rows = [part.index_select(0, indices.flatten()).unflatten(0, indices.shape) for part in states]
+    for group in groups:
+        places = (group.queries, group.keys, group.keys)
+        rows = [part.index_select(0, place.flatten()).unflatten(0, place.shape) for part, place in zip(states, places)]
         attended = F.scaled_dot_product_attention(
-            *(part.transpose(1, 2) for part in rows), dropout_p=dropout, scale=scaling, is_causal=True
+            *(part.transpose(1, 2) for part in rows),
+            attn_mask=group.mask,
+            dropout_p=dropout,
+            scale=scaling,
+            is_causal=group.mask is None,
         )
-        outputs.append(attended.transpose(1, 2).flatten(0, 1).index_select(0, is_token))
+        outputs.append(attended.transpose(1, 2).flatten(0, 1).index_select(0, group.is_token))
     return torch.cat(outputs).index_select(0, order)[None], None
 
 
-_last_groups: tuple[weakref.ref, tuple[list, torch.Tensor | None]] | None = None
-
-
-def group_documents(
-    position_ids: torch.Tensor,
-) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], torch.Tensor | None]:
+class DocumentGroup(NamedTuple):
     """
-    Documents of about the same length, which are computed together. All layers of a forward pass share them.
+    Documents, or branches, that are computed together.
 
     Args:
-        position_ids (`torch.Tensor` of shape `(1, total_length)`): Positions, which start at 0 in each document.
+        queries (`torch.Tensor` of shape `(num_documents, most_queries)`): Places of their tokens in the sequence, 0 for padding.
+        keys (`torch.Tensor` of shape `(num_documents, most_keys)`): Places of what they attend to: of branches, the first tokens
+            of their document and their own.
+        mask (`torch.Tensor` of shape `(num_documents, 1, most_queries, most_keys)`, *optional*): Which keys each query of branches
+            may attend to. By default those up to its own place; padding comes after all of them.
+        is_token (`torch.Tensor` of shape `(num_tokens,)`): Which of the queries, flattened, are no padding.
+    """
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    mask: torch.Tensor | None
+    is_token: torch.Tensor
+
+
+_last_groups: tuple[weakref.ref, tuple[list[DocumentGroup], torch.Tensor | None]] | None = None
+
+
+def group_documents(position_ids: torch.Tensor) -> tuple[list[DocumentGroup], torch.Tensor | None]:
+    """
+    Documents, and branches, of about the same length. All layers of a forward pass share them.
+
+    Args:
+        position_ids (`torch.Tensor` of shape `(1, total_length)`): Positions, as [`document_attention_forward`] takes them.
 
     Returns:
-        `tuple`: For each group the places of its documents' tokens, of shape `(num_documents, longest)`, with 0 for padding, and
-        which of these, flattened, are no padding; and the order of the groups' tokens, one after another, in the sequence. No
-        groups and `None` if there are no two documents.
+        `tuple[list[DocumentGroup], torch.Tensor]`: The groups, and the order of their tokens, one after another, in the sequence.
+        No groups and `None` if there are neither two documents nor branches.
     """
     global _last_groups
     if _last_groups is not None and _last_groups[0]() is position_ids:
         return _last_groups[1]
     device = position_ids.device
     # Sizes depend on the values, for each of which the host would wait for the device.
-    starts = (position_ids[0].cpu() == 0).nonzero()[:, 0]
+    positions = position_ids[0].cpu()
+    is_start = positions <= F.pad(positions[:-1], (1, 0))
+    starts = is_start.nonzero()[:, 0]
     groups, order = [], None
-    if len(starts) > 1 and starts[0] == 0:
-        lengths = torch.diff(starts, append=starts.new_tensor([position_ids.shape[1]]))
-        buckets = (lengths - 1) // BUCKET_SIZE
-        for bucket in buckets.unique().tolist():
-            chosen = buckets == bucket
-            steps = torch.arange(int(lengths[chosen].amax()))
-            is_token = steps < lengths[chosen][:, None]
-            indices = torch.where(is_token, starts[chosen][:, None] + steps, 0)
-            groups.append((indices, is_token.flatten().nonzero()[:, 0]))
-        order = torch.cat([indices.flatten()[is_token] for indices, is_token in groups]).argsort().to(device)
-        groups = [(indices.to(device), is_token.to(device)) for indices, is_token in groups]
+    if len(starts) > 1 and positions[0] == 0:
+        # Of the document that a branch belongs to: those before the branch.
+        num_shared = positions[starts]
+        document_starts = torch.where(num_shared == 0, starts, 0).cummax(0).values
+        lengths = torch.diff(starts, append=starts.new_tensor([len(positions)]))
+        buckets = torch.stack(((num_shared + lengths - 1) // BUCKET_SIZE, num_shared > 0))
+        for bucket in buckets.unique(dim=1).T:
+            chosen = (buckets == bucket[:, None]).all(0)
+            first, length, shared = (values[chosen][:, None] for values in (starts, lengths, num_shared))
+            steps = torch.arange(int(length.amax()))
+            is_token = steps < length
+            queries = torch.where(is_token, first + steps, 0)
+            keys, mask = queries, None
+            if bucket[1]:
+                key_steps = torch.arange(int((shared + length).amax()))
+                keys = torch.where(
+                    key_steps < shared, document_starts[chosen][:, None] + key_steps, first + key_steps - shared
+                )
+                keys = torch.where(key_steps < shared + length, keys, 0)
+                mask = (key_steps <= (shared + steps)[..., None])[:, None]
+            groups.append(DocumentGroup(queries, keys, mask, is_token.flatten().nonzero()[:, 0]))
+        order = torch.cat([group.queries.flatten()[group.is_token] for group in groups]).argsort().to(device)
+        groups = [DocumentGroup(*(None if part is None else part.to(device) for part in group)) for group in groups]
     _last_groups = (weakref.ref(position_ids), (groups, order))
     return groups, order
 

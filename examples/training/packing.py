@@ -22,6 +22,7 @@ implementation, and nothing is padded.
 """
 
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -55,6 +56,8 @@ class Document:
             `pixel_values_videos`, `motion_vectors` and `num_clips`.
         unscored (`list[tuple[int, int]]`): Places of labels, each with a token that is left out of the softmax there, so that it
             doesn't count as wrong.
+        position_ids (`list[int]`): Positions; by default one after another. Where they fall back, a branch begins, which
+            [`~training.document_attention.document_attention_forward`] has attend to what comes before that position, and to itself.
     """
 
     input_ids: list[int] = field(default_factory=list)
@@ -63,6 +66,7 @@ class Document:
     num_dropped: int = 0
     videos: list[dict[str, torch.Tensor]] = field(default_factory=list)
     unscored: list[tuple[int, int]] = field(default_factory=list)
+    position_ids: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.input_ids) - self.num_dropped
@@ -307,7 +311,8 @@ class FlatteningCollator:
 
     Returns:
         `dict`: `input_ids`, `labels` and `position_ids`, of shape (1, total_length), with positions
-        that start at 0 in each document and a label of -100 at each document's first token; `use_cache`, false;
+        that start at 0 in each document, and fall back where a branch of it begins, and a label of -100 at each document's first
+        token; `use_cache`, false;
         `logits_to_keep`, the places that predict a token with a label, and `unscored`, of shape (2, num_unscored): which of their
         logits, by number and token, [`LanguageModelTrainer`] leaves out, if there are any; `pixel_values` of the continuous
         images and `pixel_values_videos`, `motion_vectors` and `num_clips` of the videos, if there are any.
@@ -323,12 +328,12 @@ class FlatteningCollator:
             documents.append(self._empty_image())
         input_ids = [token for document in documents for token in document.input_ids]
         labels = [label for document in documents for label in (IGNORED_LABEL, *document.labels[1:])]
-        positions = torch.cat([torch.arange(len(document.input_ids)) for document in documents])
+        positions = [document.position_ids or range(len(document.input_ids)) for document in documents]
         labels = torch.tensor([labels])
         batch = {
             "input_ids": torch.tensor([input_ids]),
             "labels": labels,
-            "position_ids": positions[None],
+            "position_ids": torch.tensor([list(itertools.chain(*positions))]),
             # With a cache, transformers would not look for the documents in the positions.
             "use_cache": False,
         }

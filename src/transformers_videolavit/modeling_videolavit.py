@@ -402,9 +402,9 @@ class VideoLaVITModel(VideoLaVITPreTrainedModel):
             position_ids = (attention_mask.long().cumsum(1) - 1)[:, past_length:].clamp(min=0)
         else:
             position_ids = (steps + past_length).expand(dropped.shape[0], -1)
-        # The positions of a document close up over its dropped patches; where it starts follows from its positions.
+        # The positions of a document close up over its dropped patches; it starts at the last position of 0.
         dropped_before = dropped.cumsum(1) - dropped.long()
-        document_start = (steps - position_ids).clamp(min=0)
+        document_start = torch.where(position_ids == 0, steps, 0).cummax(1).values
         position_ids = position_ids - dropped_before + dropped_before.gather(1, document_start)
         return position_ids.gather(1, packed_indices)
 

@@ -358,6 +358,98 @@ def test_questions_about_one_video_become_turns_of_one_conversation(small, tmp_p
 
 
 @pytest.fixture
+def questions(small, tmp_path):
+    """The small model with three questions about a video and two about an image, as sets whose turns are independent."""
+    rows = [
+        {"q": f"What is {index}?", "a": f"It is {'very ' * index}it.", "video_id": VIDEO.stem} for index in range(3)
+    ]
+    (tmp_path / "video.json").write_text(json.dumps(rows))
+    turns = [("human", "<image>\nWhat is it?"), ("gpt", "A picture."), ("human", "And </s>?"), ("gpt", "It ends.")]
+    turns = [{"from": role, "value": text} for role, text in turns]
+    (tmp_path / "image.json").write_text(json.dumps([{"image": "0.png", "conversations": turns}]))
+    video = {"format": "video_chatgpt", "path": str(tmp_path / "video.json"), "media_root": str(VIDEO.parent)}
+    image = {"format": "llava", "path": str(tmp_path / "image.json"), "media_root": str(small[0])}
+    sets = [{**video, "merge_turns": True}, image]
+    return (*small[:3], [{**entry, "independent_turns": True} for entry in sets])
+
+
+@pytest.mark.parametrize("motion_tokens", [True, False])
+def test_independent_turns_are_learnt_as_conversations_of_their_own(questions, motion_tokens):
+    from training.document_attention import NAME
+    from training.packing import FlatteningCollator
+
+    model = copy.deepcopy(questions[1]).eval()
+    model.set_attn_implementation(NAME)
+    collate = FlatteningCollator(model.config)
+    dataset = make_dataset(questions, motion_tokens=motion_tokens)
+    both = collate([dataset[0], dataset[1]])
+    singles = []
+    for sample in dataset.samples:
+        (media, *_), *_ = (message["content"] for message in sample["messages"])
+        for index in range(0, len(sample["messages"]), 2):
+            question, answer = sample["messages"][index : index + 2]
+            texts = [block for block in question["content"] if block["type"] == "text"]
+            singles.append([{**question, "content": [media, *texts]}, answer])
+    singles = [[dataset._make_document(messages)] for messages in singles]
+    assert len(singles) == 5 and sum(len(document) for (document,) in singles) > 2 * both["input_ids"].shape[1]
+    by_themselves = collate(singles)
+
+    def get_loss(batch):
+        model.zero_grad()
+        labels = batch["labels"][0, 1:]
+        logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits[0]
+        loss = torch.nn.functional.cross_entropy(logits, labels[labels != -100], reduction="sum")
+        loss.backward()
+        return loss.detach(), model.get_input_embeddings().weight.grad.clone()
+
+    loss, gradient = get_loss(both)
+    expected_loss, expected_gradient = get_loss(by_themselves)
+    torch.testing.assert_close(loss, expected_loss)
+    torch.testing.assert_close(gradient, expected_gradient, atol=1e-4, rtol=1e-3)
+
+
+def test_independent_turns_are_kept_as_they_are_and_left_out_whole(questions, tmp_path):
+    (whole,) = make_dataset(questions)[0]
+    for _ in range(2):
+        (cached,) = make_dataset(questions, cache_dir=tmp_path / "cache")[0]
+        assert (cached.input_ids, cached.labels, cached.position_ids) == (
+            whole.input_ids,
+            whole.labels,
+            whole.position_ids,
+        )
+    starts = [index for index in range(1, len(whole)) if whole.position_ids[index] <= whole.position_ids[index - 1]]
+    assert len(starts) == 2
+    (shorter,) = make_dataset(questions, max_length=len(whole) - 1)[0]
+    assert shorter.input_ids == whole.input_ids[: starts[1]]
+    dependent = copy.deepcopy(questions[3])
+    del dependent[0]["independent_turns"]
+    (other,) = make_dataset((*questions[:3], dependent), cache_dir=tmp_path / "cache")[0]
+    assert not other.position_ids and len(other.input_ids) != len(whole.input_ids)
+
+
+@pytest.mark.parametrize("program", ["finetune_full", "finetune_lora"])
+def test_tuning_on_independent_turns(questions, tmp_path, program):
+    import importlib
+
+    main = importlib.import_module(program).main
+    with pytest.raises(
+        ValueError, match="`independent_turns` wants `attn_implementation` 'sdpa_documents', not 'sdpa'"
+    ):
+        main(arguments(questions, tmp_path, max_steps=2))
+    main(arguments(questions, tmp_path, max_steps=2, attn_implementation="sdpa_documents"))
+    assert np.isfinite(logged(tmp_path, "loss")).all() and len(logged(tmp_path, "loss")) == 2
+
+
+def test_independent_turns_want_an_image_or_a_video(small):
+    from training.conversations import load_conversations
+
+    with pytest.raises(
+        ValueError, match="wants an image or a video at the start of each conversation, but number 4 has none"
+    ):
+        load_conversations([{**small[3][0], "independent_turns": True}])
+
+
+@pytest.fixture
 def shapes(small, tmp_path):
     """The small model with conversations in which what is red is a circle or a cross, and nothing else is."""
     answers = [("red", "a circle"), ("red", "a cross"), ("red", "a circle"), ("blue", "a star"), ("green", "a stone")]

@@ -250,6 +250,28 @@ def test_answers_are_balanced(scenes, language):
             assert abs(count / counts.total() - share) < tolerance, (attribute, answer)
 
 
+def test_all_questions_are_about_each_object(scenes, language, dataset):
+    options = dataset.SmallWorldOptions(questions="all", num_objects=(2, 3))
+    for sample in [
+        make(options, index) for make in (dataset.video_sample, dataset.image_sample) for index in range(20)
+    ]:
+        objects = sample.description.objects
+        asked = Counter(question.attribute for question in sample.questions if question.type == "appearance")
+        of_each = {name: len(objects) for name in ("colour", "shape", "texture", "position")}
+        assert asked == {**of_each, **dict.fromkeys(("num_objects", "background_pattern", "background_colour"), 1)}
+        answers = {question.question: question.answer for question in sample.questions}
+        for described, (x, y) in zip(objects, sample.scene.positions):
+            assert answers[f"What shape is the {described.colour} object?"] == described.shape
+            place = answers[f"Where is the {described.colour} {described.shape}?"]
+            assert ("left" in place, "right" in place) == (x < -0.12, x > 0.12)
+            assert (place.startswith("up"), place in ("down", "lower left", "lower right")) == (y < -0.12, y > 0.12)
+            assert (place == "middle") == (max(abs(x), abs(y)) <= 0.12)
+        some = dataset.video_sample(dataset.SmallWorldOptions(num_objects=(2, 3)), 0)
+        assert len([question for question in some.questions if question.type == "appearance"]) == 2
+    with pytest.raises(ValueError, match="`questions` must be 'some' or 'all', not 'none'"):
+        dataset.SmallWorldOptions(questions="none")
+
+
 def test_stills_are_asked_about_appearance_alone(scenes, language):
     for index in range(50):
         description = scenes.sample_scene(0, "train", index).description
@@ -451,6 +473,15 @@ def test_a_folder_of_another_data_set_is_refused(tmp_path, dataset):
     with pytest.raises(ValueError, match="`seed` = 0, not 1"):
         dataset.write_dataset(tmp_path, dataset.SmallWorldOptions(seed=1, frame_size=FRAME_SIZE), num_videos=1)
     assert files_of(tmp_path) == before
+    # As a folder was written before there was that option.
+    options = json.loads((tmp_path / "options.json").read_text())
+    del options["questions"]
+    (tmp_path / "options.json").write_text(json.dumps(options))
+    dataset.write_dataset(tmp_path, dataset.SmallWorldOptions(frame_size=FRAME_SIZE), num_videos=1)
+    with pytest.raises(ValueError, match="`questions` = some, not all"):
+        dataset.write_dataset(
+            tmp_path, dataset.SmallWorldOptions(frame_size=FRAME_SIZE, questions="all"), num_videos=1
+        )
 
 
 def test_options_out_of_range_leave_no_folder(tmp_path, dataset):
@@ -463,9 +494,22 @@ def test_options_out_of_range_leave_no_folder(tmp_path, dataset):
 
 def test_the_command_line(tmp_path, dataset):
     command = [sys.executable, str(EXAMPLES / "small_world.py"), "--output_dir", str(tmp_path / "out")]
-    arguments = ["--num_videos", "2", "--num_images", "1", "--size", "64", "--num_objects", "2", "--split", "test"]
+    arguments = [
+        "--num_videos",
+        "2",
+        "--num_images",
+        "1",
+        "--size",
+        "64",
+        "--num_objects",
+        "2",
+        "--split",
+        "test",
+        "--questions",
+        "all",
+    ]
     subprocess.run(command + arguments, check=True, capture_output=True)
-    options = dataset.SmallWorldOptions(split="test", num_objects=(2, 2), frame_size=FRAME_SIZE)
+    options = dataset.SmallWorldOptions(split="test", num_objects=(2, 2), frame_size=FRAME_SIZE, questions="all")
     dataset.write_dataset(tmp_path / "expected", options, num_videos=2, num_images=1)
     assert files_of(tmp_path / "out") == files_of(tmp_path / "expected")
     refused = subprocess.run([*command, "--size", "10"], capture_output=True, text=True)

@@ -16,6 +16,17 @@ class Layer(nn.Module):
     num_key_value_groups = 2
 
 
+def small_config():
+    return LlamaConfig(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+
+
 def packed(lengths):
     return torch.cat([torch.arange(length) for length in lengths])[None]
 
@@ -35,18 +46,36 @@ def test_it_equals_documents_by_themselves():
     assert value.grad.abs().sum(-1).all()
 
 
+@pytest.mark.parametrize("shared", [1, 12])
+def test_branches_equal_documents_that_begin_alike(shared):
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(small_config()).eval()
+    model.set_attn_implementation(NAME)
+    first, *branches = (torch.randint(50, (length,)) for length in (12, 9, 40, 1, 9))
+    other = torch.randint(50, (30,))
+    pieces = [other, first, *branches, other.flip(0)]
+    places = [shared + torch.arange(len(branch)) for branch in branches]
+    positions = [torch.arange(30), torch.arange(12), *places, torch.arange(30)]
+    packed = {"input_ids": torch.cat(pieces)[None], "position_ids": torch.cat(positions)[None], "use_cache": False}
+    expected = [model(piece[None]).logits[0] for piece in (other, first)]
+    for branch in branches:
+        expected.append(model(torch.cat((first[:shared], branch))[None]).logits[0, shared:])
+    expected.append(model(other.flip(0)[None]).logits[0])
+    logits = model(**packed).logits[0]
+    torch.testing.assert_close(logits, torch.cat(expected), atol=1e-5, rtol=1e-4)
+
+    def gradients(logits):
+        model.zero_grad()
+        logits.square().sum().backward()
+        return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+    torch.testing.assert_close(gradients(logits), gradients(torch.cat(expected)), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("lengths", [[7, 20, 3], [30]])
 def test_a_language_model_gives_the_same_losses_and_gradients(lengths):
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-    )
-    model = LlamaForCausalLM(config)
+    model = LlamaForCausalLM(small_config())
     ids = torch.randint(50, (1, sum(lengths)))
     losses, gradients = {}, {}
     for name in ("sdpa", NAME):
@@ -65,7 +94,7 @@ def test_layers_share_the_groups_of_a_pass():
     positions = packed([7, 40, 3])
     groups, order = group_documents(positions)
     assert group_documents(positions)[0] is groups and group_documents(positions.clone())[0] is not groups
-    places = torch.cat([indices.flatten()[is_token] for indices, is_token in groups])
+    places = torch.cat([group.queries.flatten()[group.is_token] for group in groups])
     assert torch.equal(places[order], torch.arange(50))
     assert group_documents(packed([5])) == ([], None)
 
