@@ -394,10 +394,11 @@ class ConversationDataset(torch.utils.data.Dataset):
             other = self._make_document([{**question, "content": [blank, *question["content"]]}, answer])
             branch = slice(self._find_media_end(other.input_ids), None)
             num_tokens = len(other.input_ids[branch])
-            if len(document.input_ids) + num_tokens <= self.max_length:
-                document.input_ids += other.input_ids[branch]
-                document.labels += other.labels[branch]
-                document.position_ids += range(num_shared, num_shared + num_tokens)
+            if len(document.input_ids) + num_tokens > self.max_length:
+                break
+            document.input_ids += other.input_ids[branch]
+            document.labels += other.labels[branch]
+            document.position_ids += range(num_shared, num_shared + num_tokens)
         return document
 
     def _find_media_end(self, input_ids: list[int]) -> int:
