@@ -53,7 +53,9 @@ class ConversationArguments:
         default=None,
         metadata={
             "help": 'Sets of conversations, as JSON or in the YAML file: \'[{"format": "llava", "path": '
-            '"llava_v1_5_mix665k.json", "media_root": "images"}]\'. Formats: ' + ", ".join(CONVERSATION_FORMATS) + "."
+            '"llava_v1_5_mix665k.json", "media_root": "images"}]\'. Formats: ' + ", ".join(CONVERSATION_FORMATS) + ". "
+            "A set may also have `repeat`, `merge_turns` (questions about one image or video become one conversation) and "
+            "`independent_turns` (each of its turns is learnt behind the image or video alone)."
         },
     )
     eval_conversations: list[dict] | str | None = field(
