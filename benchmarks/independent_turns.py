@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from training.conversations import ConversationDataset, load_conversations
 from training.document_attention import NAME
 from training.language_modeling import freeze_tokenizers
-from training.packing import FlatteningCollator
+from training.packing import IGNORED_LABEL, FlatteningCollator
 
 import transformers_videolavit  # noqa: F401
 
@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None):
     def compute_loss(batch: dict) -> torch.Tensor:
         labels = batch["labels"][0, 1:]
         logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits[0]
-        return torch.nn.functional.cross_entropy(logits, labels[labels != -100])
+        return torch.nn.functional.cross_entropy(logits, labels[labels != IGNORED_LABEL])
 
     print("| questions | tokens | ms | tokens, independent turns | ms, independent turns | ratio |")
     print("|---|---|---|---|---|---|")

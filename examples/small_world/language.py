@@ -277,6 +277,7 @@ def _position_questions(
         name = _name_object(description, described)
         column = "left" if x < -_MIDDLE else "right" if x > _MIDDLE else ""
         row = "upper" if y < -_MIDDLE else "lower" if y > _MIDDLE else ""
+        # As directions are called.
         alone = {"upper": "up", "lower": "down", "": "middle"}
         answer = f"{row} {column}" if row and column else column or alone[row]
         yield Question(f"Where is {name}?", answer, "appearance", "position")

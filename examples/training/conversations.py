@@ -112,8 +112,8 @@ def load_conversations(sets: list[dict]) -> datasets.Dataset:
         `datasets.Dataset`: With the columns `messages`, `question_types` and `independent_turns`.
 
     Raises:
-        ValueError: If a format is unknown, `repeat` is no positive whole number, or turns are independent of a conversation that
-            does not begin with an image or a video.
+        ValueError: If a format is unknown, `repeat` is no positive whole number, or turns are to be independent in a conversation
+            that has more before them than one image or video, or in which user and assistant do not take turns.
     """
     loaded = []
     for entry in sets:
@@ -128,15 +128,21 @@ def load_conversations(sets: list[dict]) -> datasets.Dataset:
         rows = read(entry["path"], entry.get("media_root")).select_columns(["messages", "question_types"])
         rows = merge_turns(rows) if entry.get("merge_turns") else rows
         independent = bool(entry.get("independent_turns"))
-        if independent:
-            for number, messages in enumerate(rows["messages"]):
-                if messages[0]["content"][0]["type"] == "text":
-                    raise ValueError(
-                        f"`independent_turns` of {entry['path']!r} wants an image or a video at the start of each conversation, but "
-                        f"number {number} has none."
-                    )
+        for number, messages in enumerate(rows["messages"] if independent else ()):
+            if not _may_be_independent(messages):
+                raise ValueError(
+                    f"`independent_turns` of {entry['path']!r} wants questions with answers about one image or video, which comes "
+                    f"before all texts: conversation {number} is of another form."
+                )
         loaded.extend([rows.add_column("independent_turns", [independent] * len(rows))] * repeat)
     return datasets.concatenate_datasets(loaded)
+
+
+def _may_be_independent(messages: list[dict]) -> bool:
+    """Whether a conversation has one image or video, before all texts, and an answer after each question."""
+    media, *texts = (block["type"] for message in messages for block in message["content"])
+    roles = [message["role"] for message in messages]
+    return media != "text" and set(texts) == {"text"} and roles == ["user", "assistant"] * (len(roles) // 2)
 
 
 def merge_turns(rows: datasets.Dataset) -> datasets.Dataset:
@@ -244,7 +250,8 @@ class ConversationDataset(torch.utils.data.Dataset):
     A conversation whose image or video cannot be read is named in a warning, and another one, the same in every run, takes its place.
 
     Args:
-        samples (`datasets.Dataset`): As [`load_conversations`] returns them. Turns that are independent become branches of a document.
+        samples (`datasets.Dataset`): As [`load_conversations`] returns them. Independent turns become branches of a document, which
+            `attn_implementation="sdpa_documents"` alone keeps apart.
         processor ([`VideoLaVITProcessor`]): Makes the model's inputs.
         max_length (`int`): Longest document, in tokens before patches are dropped.
         max_clips (`int`, defaults to 8): Most clips of a video.

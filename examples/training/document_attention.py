@@ -16,7 +16,7 @@ Attention for packed documents where no kernel skips what lies between them, as 
 
 PyTorch's scaled dot product computes all pairs of a packed sequence and masks those of different documents. Here each document
 attends by itself, together with the documents of about its length, so that the work grows with the squares of the documents' lengths
-and not of the whole sequence's. A document may have branches: several continuations of its first tokens, which are computed once.
+and not of the whole sequence's. A document may have branches: several continuations of a shared prefix, which is computed once.
 Importing this module registers it with transformers.
 """
 

@@ -18,7 +18,7 @@ A document is one of `<s> text </s>`, `<s> text visual </s>` and `<s> visual tex
 generated, after its text, it is made of discrete visual tokens; where it conditions text, of the continuous features of
 its kept patches; motion is always discrete. Documents are packed into rows of bounded length, and rows are flattened
 into one sequence in which positions start at 0 in every document: attention keeps to a document for that reason, with any attention
-implementation, and nothing is padded.
+implementation, and nothing is padded. Documents with branches, which share their first tokens, want `sdpa_documents`.
 """
 
 import io

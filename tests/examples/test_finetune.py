@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -440,13 +441,63 @@ def test_tuning_on_independent_turns(questions, tmp_path, program):
     assert np.isfinite(logged(tmp_path, "loss")).all() and len(logged(tmp_path, "loss")) == 2
 
 
-def test_independent_turns_want_an_image_or_a_video(small):
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [("user", "Who are you?"), ("assistant", "A model.")],
+        [("user", "<image>What is it?"), ("assistant", "It."), ("user", "<image>And this?"), ("assistant", "That.")],
+        [("user", "What is <image>?"), ("assistant", "It.")],
+        [("user", "<image>What is it?"), ("assistant", "It."), ("user", "Sure?")],
+        [("user", "<image>What is it?"), ("user", "Sure?"), ("assistant", "It."), ("assistant", "Yes.")],
+    ],
+)
+def test_independent_turns_want_questions_about_one_image(tmp_path, messages):
     from training.conversations import load_conversations
 
-    with pytest.raises(
-        ValueError, match="wants an image or a video at the start of each conversation, but number 4 has none"
-    ):
-        load_conversations([{**small[3][0], "independent_turns": True}])
+    rows = []
+    for role, text in [*messages, ("user", "<image>Last?"), ("assistant", "Yes.")]:
+        parts = [part for part in re.split("(<image>)", text) if part]
+        content = [
+            {"type": "image", "path": "0.png"} if part == "<image>" else {"type": "text", "text": part}
+            for part in parts
+        ]
+        rows.append({"role": role, "content": content})
+    conversations = [{"messages": rows[-2:]}, {"messages": rows[:-2]}]
+    (tmp_path / "messages.json").write_text(json.dumps(conversations))
+    entry = {"format": "messages", "path": str(tmp_path / "messages.json"), "media_root": str(tmp_path)}
+    with pytest.raises(ValueError, match="wants questions with answers about one image or video.*: conversation 1 is"):
+        load_conversations([{**entry, "independent_turns": True}])
+    assert not any(load_conversations([entry])["independent_turns"])
+
+
+def test_unseen_answers_are_left_out_of_independent_turns(small, tmp_path):
+    from training.packing import FlatteningCollator
+
+    answers = {"red": ("a circle", "a cross"), "blue": ("a star", "a circle")}
+    rows = []
+    for image in range(2):
+        turns = [pair for colour in answers for pair in (f"What is {colour}?", answers[colour][image])]
+        turns = [{"from": ("human", "gpt")[index % 2], "value": text} for index, text in enumerate(turns)]
+        rows.append({"image": f"{image}.png", "conversations": turns, "question_types": ["shape", "shape"]})
+    separate = [
+        {**row, "conversations": row["conversations"][start : start + 2], "question_types": ["shape"]}
+        for row in rows
+        for start in (0, 2)
+    ]
+    batches = []
+    for name, content in {"together": rows, "separate": separate}.items():
+        for row in content:
+            first, *others = row["conversations"]
+            row["conversations"] = [{**first, "value": f"<image>\n{first['value']}"}, *others]
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        entry = {"format": "llava", "path": str(tmp_path / f"{name}.json"), "media_root": str(small[0])}
+        sets = [{**entry, "independent_turns": name == "together"}]
+        dataset = make_dataset((*small[:3], sets), score_unseen_answers=False)
+        batches.append(FlatteningCollator(small[1].config)([dataset[index] for index in range(len(dataset))]))
+    together, separate = batches
+    # A star is never red, a cross never blue; beside a blue star, a cross begins like a blue circle, which counts.
+    assert together["unscored"].shape[1] == 3
+    assert torch.equal(together["unscored"], separate["unscored"])
 
 
 @pytest.fixture

@@ -250,7 +250,7 @@ def test_answers_are_balanced(scenes, language):
             assert abs(count / counts.total() - share) < tolerance, (attribute, answer)
 
 
-def test_all_questions_are_about_each_object(scenes, language, dataset):
+def test_all_questions_are_about_each_object(dataset):
     options = dataset.SmallWorldOptions(questions="all", num_objects=(2, 3))
     for sample in [
         make(options, index) for make in (dataset.video_sample, dataset.image_sample) for index in range(20)
@@ -266,8 +266,8 @@ def test_all_questions_are_about_each_object(scenes, language, dataset):
             assert ("left" in place, "right" in place) == (x < -0.12, x > 0.12)
             assert (place.startswith("up"), place in ("down", "lower left", "lower right")) == (y < -0.12, y > 0.12)
             assert (place == "middle") == (max(abs(x), abs(y)) <= 0.12)
-        some = dataset.video_sample(dataset.SmallWorldOptions(num_objects=(2, 3)), 0)
-        assert len([question for question in some.questions if question.type == "appearance"]) == 2
+    some = dataset.video_sample(dataset.SmallWorldOptions(num_objects=(2, 3)), 0)
+    assert len([question for question in some.questions if question.type == "appearance"]) == 2
     with pytest.raises(ValueError, match="`questions` must be 'some' or 'all', not 'none'"):
         dataset.SmallWorldOptions(questions="none")
 
@@ -494,20 +494,8 @@ def test_options_out_of_range_leave_no_folder(tmp_path, dataset):
 
 def test_the_command_line(tmp_path, dataset):
     command = [sys.executable, str(EXAMPLES / "small_world.py"), "--output_dir", str(tmp_path / "out")]
-    arguments = [
-        "--num_videos",
-        "2",
-        "--num_images",
-        "1",
-        "--size",
-        "64",
-        "--num_objects",
-        "2",
-        "--split",
-        "test",
-        "--questions",
-        "all",
-    ]
+    arguments = ["--num_videos", "2", "--num_images", "1", "--size", "64", "--num_objects", "2", "--split", "test"]
+    arguments += ["--questions", "all"]
     subprocess.run(command + arguments, check=True, capture_output=True)
     options = dataset.SmallWorldOptions(split="test", num_objects=(2, 2), frame_size=FRAME_SIZE, questions="all")
     dataset.write_dataset(tmp_path / "expected", options, num_videos=2, num_images=1)
