@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from small_world.dataset import SmallWorldOptions, image_sample
+from small_world.dataset import image_sample, read_options
 from small_world.patches import BACKGROUND_ATTRIBUTES, OBJECT_ATTRIBUTES, label_patches
 from torch import nn
 from torch.nn import functional as F
@@ -104,13 +104,10 @@ class LabelledImages(ImageDataset):
 
     def __init__(self, folder: str, image_processor: VideoLaVITImageProcessor, num_patches: int, seed: int):
         super().__init__(find_media([str(Path(folder) / "images")], "image"), image_processor, seed=seed)
-        options = json.loads((Path(folder) / "options.json").read_text())
-        height, width = options["frame_size"]
+        self.options = read_options(folder)
+        height, width = self.options.frame_size
         if height != width:
             raise ValueError(f"The images of {folder!r} must be square, not {height} x {width}.")
-        self.options = SmallWorldOptions(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-        )
         self.num_patches = num_patches
 
     def read(self, file, generator):

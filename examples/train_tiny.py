@@ -151,7 +151,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             "eval_conversations": [conversations(validation, "video"), conversations(validation, "image")],
             "cache_dir": folder / "conversations",
         }
-        return Step("finetune_full", arguments, output, "finetune")
+        return Step("train_small_world_answers", arguments, output, "finetune")
 
     def release(pretrained: str, instruct: str, output: str) -> Step:
         parts = {"pretrained": pretrained, "instruct": instruct, "times": "times.json"}

@@ -85,6 +85,21 @@ class SmallWorldSample:
     questions: list[Question]
 
 
+def read_options(folder: str | os.PathLike) -> SmallWorldOptions:
+    """The options of a data set that [`write_dataset`] has written."""
+    options = json.loads((Path(folder) / "options.json").read_text())
+    return SmallWorldOptions(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    )
+
+
+def read_sample(path: str | os.PathLike) -> SmallWorldSample:
+    """The sample that a video or image of a data set is of, by the file's path."""
+    path = Path(path)
+    make = video_sample if path.parent.name == "videos" else image_sample
+    return make(read_options(path.parent.parent), int(path.stem.rpartition("_")[2]))
+
+
 def video_sample(options: SmallWorldOptions, index: int) -> SmallWorldSample:
     """The video with a number."""
     scene = sample_scene(

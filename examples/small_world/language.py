@@ -287,6 +287,18 @@ def _name_object(description: SceneDescription, described: ObjectDescription) ->
     return "the object" if len(description.objects) == 1 else f"the {described.colour} {described.shape}"
 
 
+def find_named_object(description: SceneDescription, question: str) -> tuple[int, str] | None:
+    """Which object of a scene a question is about, and by what name it calls it; `None` where it is about none."""
+    if len(description.objects) == 1:
+        return (0, "the object") if "the object" in question else None
+    for number, described in enumerate(description.objects):
+        names = (_name_object(description, described), f"the {described.colour} object", f"the {described.shape}")
+        for name in names:
+            if re.search(rf"{name}\b", question):
+                return number, name
+    return None
+
+
 def _motion_questions(description: SceneDescription, generator: np.random.Generator) -> list[Question]:
     def ask(question, answer, attribute):
         return Question(question, answer, "motion", attribute)

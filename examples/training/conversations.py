@@ -194,7 +194,7 @@ def find_unseen_answers(rows: datasets.Dataset) -> dict[str, tuple[list[str], li
     by_type: dict[str, set[str]] = {}
     type_of: dict[str, str] = {}
     for row in rows:
-        for name, (question, answer) in zip(row["question_types"], _questions_and_answers(row["messages"])):
+        for name, (question, answer) in zip(row["question_types"], questions_and_answers(row["messages"])):
             type_of[question] = name
             by_question.setdefault(question, set()).add(answer)
             by_type.setdefault(name, set()).add(answer)
@@ -204,7 +204,7 @@ def find_unseen_answers(rows: datasets.Dataset) -> dict[str, tuple[list[str], li
     }
 
 
-def _questions_and_answers(messages: list[dict]) -> list[tuple[str, str]]:
+def questions_and_answers(messages: list[dict]) -> list[tuple[str, str]]:
     """The texts of the assistant's messages, each with that of the message before."""
     texts = ["".join(block["text"] for block in message["content"] if block["type"] == "text") for message in messages]
     roles = [message["role"] for message in messages]
@@ -212,11 +212,21 @@ def _questions_and_answers(messages: list[dict]) -> list[tuple[str, str]]:
     return [(before[index], texts[index]) for index, role in enumerate(roles) if role == "assistant"]
 
 
+def find_answers(labels: list[int]) -> list[tuple[int, int]]:
+    """Where the assistant's messages begin and end, by the labels of a document."""
+    is_learnt = np.pad(np.array(labels) != IGNORED_LABEL, 1)
+    return [(start, stop) for start, stop in np.flatnonzero(is_learnt[1:] != is_learnt[:-1]).reshape(-1, 2).tolist()]
+
+
 def build_conversation_datasets(
-    args: ConversationArguments, processor: ProcessorMixin, attn_implementation: str
+    args: ConversationArguments,
+    processor: ProcessorMixin,
+    attn_implementation: str,
+    dataset_class: type["ConversationDataset"] | None = None,
 ) -> tuple["ConversationDataset", "ConversationDataset | None"]:
     """
-    The conversations to tune on, and those to evaluate on, if there are any, of which everything counts.
+    The conversations to tune on, and those to evaluate on, if there are any, of which everything counts; of `dataset_class`, by default
+    [`ConversationDataset`].
 
     Raises:
         ValueError: If turns are independent, which `attn_implementation` does not keep apart.
@@ -229,7 +239,7 @@ def build_conversation_datasets(
                 f"`independent_turns` wants `attn_implementation` {document_attention.NAME!r}, not {attn_implementation!r}, in which "
                 "turns would not see their image or video."
             )
-        return ConversationDataset(
+        return (dataset_class or ConversationDataset)(
             samples,
             processor,
             args.max_length,
@@ -337,11 +347,9 @@ class ConversationDataset(torch.utils.data.Dataset):
 
     def _find_unscored(self, messages: list[dict], labels: list[int]) -> list[tuple[int, int]]:
         """For each place of a label, the tokens with which an unseen answer of its question, and no seen one, would go on."""
-        is_learnt = np.pad(np.array(labels) != IGNORED_LABEL, 1)
-        edges = np.flatnonzero(is_learnt[1:] != is_learnt[:-1]).reshape(-1, 2)
         unscored = []
         # A document that was cut off has fewer answers.
-        for (question, _), (start, stop) in zip(_questions_and_answers(messages), edges.tolist()):
+        for (question, _), (start, stop) in zip(questions_and_answers(messages), find_answers(labels)):
             answers = self._known_answers.get(question, ((), ()))
             groups = [[self._tokenize_answer(answer) for answer in group] for group in answers]
             for offset, right in enumerate(labels[start:stop]):

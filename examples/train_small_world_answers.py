@@ -1,0 +1,311 @@
+# Copyright 2026 The transformers-videolavit authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Stage 3 for the small world: `finetune_full.py`, whose language model also learns to find the object that a question names.
+
+    accelerate launch examples/train_small_world_answers.py --config examples/configs/small_world/finetune.yaml \\
+        --model_name_or_path outputs/pretrained --output_dir outputs/instruct \\
+        --conversations '[{"format": "video_chatgpt", "path": "data/train/conversations_video.json", "media_root": "data/train/videos",
+            "merge_turns": true, "independent_turns": true}]'
+
+From a few thousand videos, the loss of the answers alone teaches this late or never: a small model names one of the colours, or of the
+directions, that it sees. So linear heads tell from early hidden states what is needed on the way. Behind the first layers, each motion
+token tells which part of the video it is of and the motion there, and the last word of an object's name in a question, where that object
+is; behind later ones, also how it moves. The heads are no part of the model that is saved. Killed and started again with the same
+arguments, it goes on from its last checkpoint.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from finetune_full import DESCRIPTION, USAGE
+from small_world.dataset import read_sample
+from small_world.language import find_named_object
+from torch import nn
+from torch.nn import functional as F
+from training.arguments import VideoLaVITTrainingArguments, parse_arguments
+from training.conversations import (
+    ConversationArguments,
+    ConversationDataset,
+    build_conversation_datasets,
+    find_answers,
+    questions_and_answers,
+)
+from training.language_modeling import (
+    GenerationCallback,
+    LanguageModelArguments,
+    LanguageModelTrainer,
+    freeze_tokenizers,
+)
+from training.packing import IGNORED_LABEL, Document, FlatteningCollator
+from training.trainer import prepare_run, train_and_save
+from transformers import AutoModelForCausalLM, AutoProcessor
+
+from transformers_videolavit import VideoLaVITConfig, save_remote_code
+
+
+# What is told of an object: its place; its velocity, rotation and growth. All divided by about their deviations, as are motion vectors.
+POSITION_SCALE, OBJECT_MOTION_SCALE, MOTION_SCALE = 0.25, (0.005, 0.005, 0.03, 0.01), 0.2
+
+
+@dataclass
+class ObjectiveArguments:
+    look_up_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the errors of what hidden states tell of objects and motion tokens."}
+    )
+    position_layer: int = field(
+        default=1, metadata={"help": "Layers after which motion tokens and objects' names tell where they are."}
+    )
+    motion_layers: list[int] = field(
+        default_factory=lambda: [2, 3], metadata={"help": "Layers after which objects' names tell how these move."}
+    )
+
+
+ARGUMENTS = (LanguageModelArguments, ConversationArguments, ObjectiveArguments, VideoLaVITTrainingArguments)
+
+
+@dataclass
+class NamingDocument(Document):
+    """
+    A conversation about a scene of the small world.
+
+    Args:
+        named (`list[tuple[int, tuple[float, ...]]]`): Place of the last token of an object's name in a question, and the
+            object's centre in the first frame (x, y), in shares of a frame from its middle, its velocity (x, y), its rotation in radians
+            and the logarithm of its growth, each from one frame to the next. These are not a number where there is no motion, or that of
+            the camera.
+    """
+
+    named: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
+
+
+class NamingDataset(ConversationDataset):
+    """Conversations about videos and images of [`~small_world.dataset.write_dataset`], as [`NamingDocument`]."""
+
+    def _get_document(self, messages: list[dict], independent_turns: bool) -> NamingDocument:
+        document = NamingDocument(**vars(super()._get_document(messages, independent_turns)))
+        media = messages[0]["content"][0]
+        sample = read_sample(media["path"])
+        has_motion = media["type"] == "video" and self.motion_tokens and sample.description.camera == "still"
+        end = 0
+        for (question, _), (start, stop) in zip(questions_and_answers(messages), find_answers(document.labels)):
+            found = find_named_object(sample.scene.description, question)
+            if found is not None:
+                number, name = found
+                described, position = sample.scene.description.objects[number], sample.scene.positions[number]
+                (motion,) = described.motions
+                motions = (*motion.velocity(), motion.rotation(), math.log(motion.growth()))
+                motions = motions if has_motion else (float("nan"),) * len(motions)
+                place = end + self._find_end(name, document.input_ids[end:start])
+                document.named.append((place, (*position, *motions)))
+            end = stop
+        return document
+
+    def _find_end(self, name: str, input_ids: list[int]) -> int:
+        """Which of the tokens between two answers is the last of a name that is in their text once."""
+        decode = self.processor.tokenizer.decode
+        # Behind the image or video, whose tokens are many.
+        first = max((place + 1 for place, token in enumerate(input_ids) if token in self._special_ids), default=0)
+        return next(place for place in range(first, len(input_ids)) if name in decode(input_ids[first : place + 1]))
+
+
+class NamingCollator(FlatteningCollator):
+    """[`FlatteningCollator`], with the places of the names in the batch, and what is told there, of shape (num_named, 6)."""
+
+    def __call__(self, rows: list[list[NamingDocument]]) -> dict[str, torch.Tensor | bool]:
+        batch = super().__call__(rows)
+        places, objects, start = [], [], 0
+        for document in (document for row in rows for document in row):
+            places += [start + place for place, _ in document.named]
+            objects += [values for _, values in document.named]
+            start += len(document.input_ids)
+        return batch | {
+            "named_places": torch.tensor(places, dtype=torch.long),
+            "named_objects": torch.tensor(objects).reshape(-1, 6),
+        }
+
+
+class LookUpHeads(nn.Module):
+    """
+    Linear maps from hidden states to what they should tell.
+
+    Args:
+        config ([`VideoLaVITConfig`]): Of the model.
+        num_motion_layers (`int`): Number of layers after which names tell of motion.
+    """
+
+    def __init__(self, config: VideoLaVITConfig, num_motion_layers: int):
+        super().__init__()
+        hidden_size = config.text_config.hidden_size
+        self.norm = nn.LayerNorm(hidden_size, elementwise_affine=False)
+        self.token_place = nn.Linear(hidden_size, config.motion_tokenizer_config.num_motion_tokens)
+        self.token_motion = nn.Linear(hidden_size, 8)
+        self.position = nn.Linear(hidden_size, 2)
+        self.motions = nn.ModuleList([nn.Linear(hidden_size, 4) for _ in range(num_motion_layers)])
+
+
+class AnswerTrainer(LanguageModelTrainer):
+    """
+    [`LanguageModelTrainer`], with the errors of what [`LookUpHeads`] tell, as `model.look_up`, added to the loss.
+
+    Args:
+        objective ([`ObjectiveArguments`]): Weight and layers.
+        kwargs: Arguments of [`LanguageModelTrainer`].
+    """
+
+    def __init__(self, *args, objective: ObjectiveArguments, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.objective = objective
+        self._look_up_inputs: dict[str, torch.Tensor] = {}
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        names = ("input_ids", "motion_vectors", "named_places", "named_objects")
+        self._look_up_inputs = {name: inputs[name] for name in names if name in inputs}
+        inputs = {name: value for name, value in inputs.items() if not name.startswith("named")}
+        return super().compute_loss(model, inputs | {"output_hidden_states": True}, *args, **kwargs)
+
+    def next_token_loss(self, outputs, labels, num_items_in_batch=None):
+        loss = super().next_token_loss(outputs, labels, num_items_in_batch)
+        errors = self.look_up_errors(outputs["hidden_states"], **self._look_up_inputs)
+        self.record_metrics({f"{name}_error": error.detach() for name, error in errors.items()})
+        # As much of it as of the loss of tokens, over processes and accumulated steps.
+        num_labels = (labels[0, 1:] != IGNORED_LABEL).sum()
+        share = num_labels / num_items_in_batch if num_items_in_batch is not None else 1.0
+        # Heads that nothing is told of have gradients, too, of zero.
+        parameters = sum(parameter.sum() for parameter in self._heads.parameters())
+        return loss + self.objective.look_up_weight * share * sum(errors.values()) + 0.0 * parameters
+
+    @property
+    def _heads(self) -> LookUpHeads:
+        return self.accelerator.unwrap_model(self.model).look_up
+
+    def look_up_errors(
+        self,
+        hidden_states: tuple[torch.Tensor, ...],
+        input_ids: torch.LongTensor,
+        named_places: torch.LongTensor,
+        named_objects: torch.Tensor,
+        motion_vectors: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """
+        How wrong it is what hidden states tell.
+
+        Args:
+            hidden_states (`tuple[torch.Tensor, ...]`): Of shape (1, total_length, hidden_size), before and behind each layer.
+            input_ids (`torch.LongTensor` of shape (1, total_length)): The tokens.
+            named_places (`torch.LongTensor` of shape (num_named,)): Where objects are named.
+            named_objects (`torch.Tensor` of shape (num_named, 6)): See [`NamingDocument`].
+            motion_vectors (`torch.Tensor` of shape (num_clips, 2, num_frames, height, width), *optional*): Of the videos.
+
+        Returns:
+            `dict[str, torch.Tensor]`: `position`, `motion` and `token_motion`, mean squared errors in units of deviations, and
+            `token_place`, a cross-entropy; without what the batch does not have.
+        """
+        heads, config, errors = self._heads, self._model_config(), {}
+
+        def read(layer: int, places: torch.LongTensor) -> torch.Tensor:
+            return heads.norm(hidden_states[layer][0, places].float())
+
+        if motion_vectors is not None:
+            num_tokens = config.motion_tokenizer_config.num_motion_tokens
+            starts = (input_ids[0] == config.motion_start_token_id).nonzero()
+            tokens = read(self.objective.position_layer, starts + 1 + torch.arange(num_tokens, device=starts.device))
+            motion = mean_motion(motion_vectors.float(), config.motion_tokenizer_config.latent_shape)
+            errors["token_motion"] = F.mse_loss(heads.token_motion(tokens), motion / MOTION_SCALE)
+            places = torch.arange(num_tokens, device=starts.device).repeat(len(starts))
+            errors["token_place"] = F.cross_entropy(heads.token_place(tokens).flatten(0, 1), places)
+        positions, motions = named_objects.split((2, 4), dim=1)
+        if len(positions):
+            told = heads.position(read(self.objective.position_layer, named_places))
+            errors["position"] = F.mse_loss(told, positions / POSITION_SCALE)
+        is_known = ~motions.isnan().any(dim=1)
+        if is_known.any():
+            motions = motions[is_known] / motions.new_tensor(OBJECT_MOTION_SCALE)
+            errors["motion"] = sum(
+                F.mse_loss(head(read(layer, named_places[is_known])), motions)
+                for layer, head in zip(self.objective.motion_layers, heads.motions)
+            )
+        return errors
+
+
+def mean_motion(motion_vectors: torch.Tensor, latent_shape: tuple[int, int, int]) -> torch.Tensor:
+    """
+    The motion in the part of a clip that each motion token is of, as the mean of each quarter of the picture there.
+
+    Args:
+        motion_vectors (`torch.Tensor` of shape (num_clips, 2, num_frames, height, width)): Motion vectors.
+        latent_shape (`tuple[int, int, int]`): Parts of a clip in time, height and width.
+
+    Returns:
+        `torch.Tensor` of shape (num_clips, num_motion_tokens, 8).
+    """
+    num_times, height, width = latent_shape
+    quarters = F.adaptive_avg_pool3d(motion_vectors, (num_times, 2 * height, 2 * width))
+    parts = F.pixel_unshuffle(quarters.transpose(1, 2), 2)  # (num_clips, num_times, 8, height, width)
+    return parts.permute(0, 1, 3, 4, 2).flatten(1, 3)
+
+
+def main(args: list[str] | None = None):
+    model_args, data_args, objective, training_args = parse_arguments(ARGUMENTS, args, description=__doc__)
+    checkpoint = prepare_run(training_args)
+
+    processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)
+    model = AutoModelForCausalLM.from_pretrained(
+        model_args.model_name_or_path, dtype=model_args.dtype, attn_implementation=model_args.attn_implementation
+    )
+    freeze_tokenizers(model)
+    layers = [objective.position_layer, *objective.motion_layers]
+    num_layers = model.config.text_config.num_hidden_layers
+    if not all(0 < layer <= num_layers for layer in layers):
+        raise ValueError(
+            f"`position_layer` and `motion_layers` must be from 1 to {num_layers}, the model's layers, not {layers}."
+        )
+    # A part of the model, so that it is trained, written into checkpoints and read from them as all the rest.
+    model.look_up = LookUpHeads(model.config, len(objective.motion_layers))
+
+    train_dataset, eval_dataset = build_conversation_datasets(
+        data_args, processor, model_args.attn_implementation, NamingDataset
+    )
+    trainer = AnswerTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        data_collator=NamingCollator(model.config, always_image=True),
+        processing_class=processor,
+        callbacks=[GenerationCallback(processor, data_args.sample_prompts or [], "text")],
+        objective=objective,
+    )
+
+    def save(folder: Path) -> None:
+        del model.look_up
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        save_remote_code(folder)
+
+    train_and_save(
+        trainer,
+        checkpoint,
+        save,
+        tags=["video-text-to-text"],
+        base_model=model_args.model_name_or_path,
+        description=DESCRIPTION,
+        usage=USAGE,
+    )
+
+
+if __name__ == "__main__":
+    main()
