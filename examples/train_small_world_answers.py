@@ -19,8 +19,8 @@ Stage 3 for the small world: `finetune_full.py`, whose language model also learn
         --conversations '[{"format": "video_chatgpt", "path": "data/train/conversations_video.json", "media_root": "data/train/videos",
             "merge_turns": true, "independent_turns": true}]'
 
-From a few thousand videos, the loss of the answers alone teaches this late or never: a small model names one of the colours, or of the
-directions, that it sees. So linear heads tell from early hidden states what is needed on the way. Behind the first layers, each motion
+From a few thousand videos, the loss of the answers alone teaches this late, and of motion not in the steps that were tried: a small model
+names one of the colours, or of the directions, that it sees. So linear heads tell from early hidden states what is needed on the way. Behind the first layers, each motion
 token tells which part of the video it is of and the motion there, and the last word of an object's name in a question, where that object
 is; behind later ones, also how it moves. The heads are no part of the model that is saved. Killed and started again with the same
 arguments, it goes on from its last checkpoint.
@@ -57,7 +57,7 @@ from transformers import AutoModelForCausalLM, AutoProcessor
 from transformers_videolavit import VideoLaVITConfig, save_remote_code
 
 
-# What is told of an object: its place; its velocity, rotation and growth. All divided by about their deviations, as are motion vectors.
+# About the deviations of what is told: of objects' places; of their velocities, rotations and growths; of motion vectors.
 POSITION_SCALE, OBJECT_MOTION_SCALE, MOTION_SCALE = 0.25, (0.005, 0.005, 0.03, 0.01), 0.2
 
 
@@ -84,9 +84,9 @@ class NamingDocument(Document):
 
     Args:
         named (`list[tuple[int, tuple[float, ...]]]`): Place of the last token of an object's name in a question, and the
-            object's centre in the first frame (x, y), in shares of a frame from its middle, its velocity (x, y), its rotation in radians
-            and the logarithm of its growth, each from one frame to the next. These are not a number where there is no motion, or that of
-            the camera.
+            object's centre (x, y) in the first frame, from the frame's middle; its velocity (x, y), its rotation in radians and the
+            logarithm of its growth, each from one frame to the next. Lengths are shares of a frame's shorter side. The motion is not a
+            number where there is no motion, or that of the camera.
     """
 
     named: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
