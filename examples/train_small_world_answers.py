@@ -15,15 +15,15 @@
 Stage 3 for the small world: `finetune_full.py`, whose language model also learns to find the object that a question names.
 
     accelerate launch examples/train_small_world_answers.py --config examples/configs/small_world/finetune.yaml \\
-        --model_name_or_path outputs/pretrained --output_dir outputs/instruct \\
+        --attn_implementation sdpa_documents --model_name_or_path outputs/pretrained --output_dir outputs/instruct \\
         --conversations '[{"format": "video_chatgpt", "path": "data/train/conversations_video.json", "media_root": "data/train/videos",
             "merge_turns": true, "independent_turns": true}]'
 
 From a few thousand videos, the loss of the answers alone teaches this late, and of motion not in the steps that were tried: a small model
-names one of the colours, or of the directions, that it sees. So linear heads tell from early hidden states what is needed on the way. Behind the first layers, each motion
-token tells which part of the video it is of and the motion there, and the last word of an object's name in a question, where that object
-is; behind later ones, also how it moves. The heads are no part of the model that is saved. Killed and started again with the same
-arguments, it goes on from its last checkpoint.
+names one of the colours, or of the directions, that it sees. So auxiliary losses ask for what is needed on the way, which linear heads tell
+from early hidden states. Behind the first layer, each motion token tells which part of the video it is of and the motion there, and the last
+word of an object's name in a question, where that object is; behind later ones, also how it moves. The heads are no part of the model that
+is saved. Killed and started again with the same arguments, it goes on from its last checkpoint.
 """
 
 import math
@@ -63,7 +63,7 @@ POSITION_SCALE, OBJECT_MOTION_SCALE, MOTION_SCALE = 0.25, (0.005, 0.005, 0.03, 0
 
 @dataclass
 class ObjectiveArguments:
-    look_up_weight: float = field(
+    auxiliary_loss_weight: float = field(
         default=1.0, metadata={"help": "Weight of the errors of what hidden states tell of objects and motion tokens."}
     )
     position_layer: int = field(
@@ -78,25 +78,25 @@ ARGUMENTS = (LanguageModelArguments, ConversationArguments, ObjectiveArguments, 
 
 
 @dataclass
-class NamingDocument(Document):
+class GroundedDocument(Document):
     """
     A conversation about a scene of the small world.
 
     Args:
-        named (`list[tuple[int, tuple[float, ...]]]`): Place of the last token of an object's name in a question, and the
+        mentions (`list[tuple[int, tuple[float, ...]]]`): Place of the last token of an object's name in a question, and the
             object's centre (x, y) in the first frame, from the frame's middle; its velocity (x, y), its rotation in radians and the
             logarithm of its growth, each from one frame to the next. Lengths are shares of a frame's shorter side. The motion is not a
             number where there is no motion, or that of the camera.
     """
 
-    named: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
+    mentions: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
 
 
-class NamingDataset(ConversationDataset):
-    """Conversations about videos and images of [`~small_world.dataset.write_dataset`], as [`NamingDocument`]."""
+class GroundedConversationDataset(ConversationDataset):
+    """Conversations about videos and images of [`~small_world.dataset.write_dataset`], as [`GroundedDocument`]."""
 
-    def _get_document(self, messages: list[dict], independent_turns: bool) -> NamingDocument:
-        document = NamingDocument(**vars(super()._get_document(messages, independent_turns)))
+    def _get_document(self, messages: list[dict], independent_turns: bool) -> GroundedDocument:
+        document = GroundedDocument(**vars(super()._get_document(messages, independent_turns)))
         media = messages[0]["content"][0]
         sample = read_sample(media["path"])
         has_motion = media["type"] == "video" and self.motion_tokens and sample.description.camera == "still"
@@ -110,7 +110,7 @@ class NamingDataset(ConversationDataset):
                 motions = (*motion.velocity(), motion.rotation(), math.log(motion.growth()))
                 motions = motions if has_motion else (float("nan"),) * len(motions)
                 place = end + self._find_end(name, document.input_ids[end:start])
-                document.named.append((place, (*position, *motions)))
+                document.mentions.append((place, (*position, *motions)))
             end = stop
         return document
 
@@ -122,23 +122,23 @@ class NamingDataset(ConversationDataset):
         return next(place for place in range(first, len(input_ids)) if name in decode(input_ids[first : place + 1]))
 
 
-class NamingCollator(FlatteningCollator):
-    """[`FlatteningCollator`], with the places of the names in the batch, and what is told there, of shape (num_named, 6)."""
+class GroundedCollator(FlatteningCollator):
+    """[`FlatteningCollator`], with the places of the names in the batch, and what is told there, of shape (num_mentions, 6)."""
 
-    def __call__(self, rows: list[list[NamingDocument]]) -> dict[str, torch.Tensor | bool]:
+    def __call__(self, rows: list[list[GroundedDocument]]) -> dict[str, torch.Tensor | bool]:
         batch = super().__call__(rows)
         places, objects, start = [], [], 0
         for document in (document for row in rows for document in row):
-            places += [start + place for place, _ in document.named]
-            objects += [values for _, values in document.named]
+            places += [start + place for place, _ in document.mentions]
+            objects += [values for _, values in document.mentions]
             start += len(document.input_ids)
         return batch | {
-            "named_places": torch.tensor(places, dtype=torch.long),
-            "named_objects": torch.tensor(objects).reshape(-1, 6),
+            "mention_places": torch.tensor(places, dtype=torch.long),
+            "mentioned_objects": torch.tensor(objects, dtype=torch.float32).reshape(-1, 6),
         }
 
 
-class LookUpHeads(nn.Module):
+class AuxiliaryHeads(nn.Module):
     """
     Linear maps from hidden states to what they should tell.
 
@@ -159,7 +159,7 @@ class LookUpHeads(nn.Module):
 
 class AnswerTrainer(LanguageModelTrainer):
     """
-    [`LanguageModelTrainer`], with the errors of what [`LookUpHeads`] tell, as `model.look_up`, added to the loss.
+    [`LanguageModelTrainer`], with the errors of what [`AuxiliaryHeads`] tell, as `model.auxiliary_heads`, added to the loss.
 
     Args:
         objective ([`ObjectiveArguments`]): Weight and layers.
@@ -169,35 +169,35 @@ class AnswerTrainer(LanguageModelTrainer):
     def __init__(self, *args, objective: ObjectiveArguments, **kwargs):
         super().__init__(*args, **kwargs)
         self.objective = objective
-        self._look_up_inputs: dict[str, torch.Tensor] = {}
+        self._auxiliary_inputs: dict[str, torch.Tensor] = {}
 
     def compute_loss(self, model, inputs, *args, **kwargs):
-        names = ("input_ids", "motion_vectors", "named_places", "named_objects")
-        self._look_up_inputs = {name: inputs[name] for name in names if name in inputs}
-        inputs = {name: value for name, value in inputs.items() if not name.startswith("named")}
+        names = ("input_ids", "motion_vectors", "mention_places", "mentioned_objects")
+        self._auxiliary_inputs = {name: inputs[name] for name in names if name in inputs}
+        inputs = {name: value for name, value in inputs.items() if not name.startswith("mention")}
         return super().compute_loss(model, inputs | {"output_hidden_states": True}, *args, **kwargs)
 
     def next_token_loss(self, outputs, labels, num_items_in_batch=None):
         loss = super().next_token_loss(outputs, labels, num_items_in_batch)
-        errors = self.look_up_errors(outputs["hidden_states"], **self._look_up_inputs)
-        self.record_metrics({f"{name}_error": error.detach() for name, error in errors.items()})
+        losses = self.auxiliary_losses(outputs["hidden_states"], **self._auxiliary_inputs)
+        self.record_metrics({f"{name}_loss": value.detach() for name, value in losses.items()})
         # As much of it as of the loss of tokens, over processes and accumulated steps.
         num_labels = (labels[0, 1:] != IGNORED_LABEL).sum()
         share = num_labels / num_items_in_batch if num_items_in_batch is not None else 1.0
         # Heads that nothing is told of have gradients, too, of zero.
         parameters = sum(parameter.sum() for parameter in self._heads.parameters())
-        return loss + self.objective.look_up_weight * share * sum(errors.values()) + 0.0 * parameters
+        return loss + self.objective.auxiliary_loss_weight * share * sum(losses.values()) + 0.0 * parameters
 
     @property
-    def _heads(self) -> LookUpHeads:
-        return self.accelerator.unwrap_model(self.model).look_up
+    def _heads(self) -> AuxiliaryHeads:
+        return self.accelerator.unwrap_model(self.model).auxiliary_heads
 
-    def look_up_errors(
+    def auxiliary_losses(
         self,
         hidden_states: tuple[torch.Tensor, ...],
         input_ids: torch.LongTensor,
-        named_places: torch.LongTensor,
-        named_objects: torch.Tensor,
+        mention_places: torch.LongTensor,
+        mentioned_objects: torch.Tensor,
         motion_vectors: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """
@@ -206,15 +206,15 @@ class AnswerTrainer(LanguageModelTrainer):
         Args:
             hidden_states (`tuple[torch.Tensor, ...]`): Of shape (1, total_length, hidden_size), before and behind each layer.
             input_ids (`torch.LongTensor` of shape (1, total_length)): The tokens.
-            named_places (`torch.LongTensor` of shape (num_named,)): Where objects are named.
-            named_objects (`torch.Tensor` of shape (num_named, 6)): See [`NamingDocument`].
+            mention_places (`torch.LongTensor` of shape (num_mentions,)): Where objects are named.
+            mentioned_objects (`torch.Tensor` of shape (num_mentions, 6)): See [`GroundedDocument`].
             motion_vectors (`torch.Tensor` of shape (num_clips, 2, num_frames, height, width), *optional*): Of the videos.
 
         Returns:
             `dict[str, torch.Tensor]`: `position`, `motion` and `token_motion`, mean squared errors in units of deviations, and
             `token_place`, a cross-entropy; without what the batch does not have.
         """
-        heads, config, errors = self._heads, self._model_config(), {}
+        heads, config, losses = self._heads, self._model_config(), {}
 
         def read(layer: int, places: torch.LongTensor) -> torch.Tensor:
             return heads.norm(hidden_states[layer][0, places].float())
@@ -224,21 +224,21 @@ class AnswerTrainer(LanguageModelTrainer):
             starts = (input_ids[0] == config.motion_start_token_id).nonzero()
             tokens = read(self.objective.position_layer, starts + 1 + torch.arange(num_tokens, device=starts.device))
             motion = mean_motion(motion_vectors.float(), config.motion_tokenizer_config.latent_shape)
-            errors["token_motion"] = F.mse_loss(heads.token_motion(tokens), motion / MOTION_SCALE)
+            losses["token_motion"] = F.mse_loss(heads.token_motion(tokens), motion / MOTION_SCALE)
             places = torch.arange(num_tokens, device=starts.device).repeat(len(starts))
-            errors["token_place"] = F.cross_entropy(heads.token_place(tokens).flatten(0, 1), places)
-        positions, motions = named_objects.split((2, 4), dim=1)
+            losses["token_place"] = F.cross_entropy(heads.token_place(tokens).flatten(0, 1), places)
+        positions, motions = mentioned_objects.split((2, 4), dim=1)
         if len(positions):
-            told = heads.position(read(self.objective.position_layer, named_places))
-            errors["position"] = F.mse_loss(told, positions / POSITION_SCALE)
+            told = heads.position(read(self.objective.position_layer, mention_places))
+            losses["position"] = F.mse_loss(told, positions / POSITION_SCALE)
         is_known = ~motions.isnan().any(dim=1)
         if is_known.any():
             motions = motions[is_known] / motions.new_tensor(OBJECT_MOTION_SCALE)
-            errors["motion"] = sum(
-                F.mse_loss(head(read(layer, named_places[is_known])), motions)
+            losses["motion"] = sum(
+                F.mse_loss(head(read(layer, mention_places[is_known])), motions)
                 for layer, head in zip(self.objective.motion_layers, heads.motions)
             )
-        return errors
+        return losses
 
 
 def mean_motion(motion_vectors: torch.Tensor, latent_shape: tuple[int, int, int]) -> torch.Tensor:
@@ -274,24 +274,24 @@ def main(args: list[str] | None = None):
             f"`position_layer` and `motion_layers` must be from 1 to {num_layers}, the model's layers, not {layers}."
         )
     # A part of the model, so that it is trained, written into checkpoints and read from them as all the rest.
-    model.look_up = LookUpHeads(model.config, len(objective.motion_layers))
+    model.auxiliary_heads = AuxiliaryHeads(model.config, len(objective.motion_layers))
 
     train_dataset, eval_dataset = build_conversation_datasets(
-        data_args, processor, model_args.attn_implementation, NamingDataset
+        data_args, processor, model_args.attn_implementation, GroundedConversationDataset
     )
     trainer = AnswerTrainer(
         model=model,
         args=training_args,
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
-        data_collator=NamingCollator(model.config, always_image=True),
+        data_collator=GroundedCollator(model.config, always_image=True),
         processing_class=processor,
         callbacks=[GenerationCallback(processor, data_args.sample_prompts or [], "text")],
         objective=objective,
     )
 
     def save(folder: Path) -> None:
-        del model.look_up
+        del model.auxiliary_heads
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
         save_remote_code(folder)

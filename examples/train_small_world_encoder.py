@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from small_world.dataset import image_sample, read_options
+from small_world.dataset import read_options, read_sample
 from small_world.patches import BACKGROUND_ATTRIBUTES, OBJECT_ATTRIBUTES, label_patches
 from torch import nn
 from torch.nn import functional as F
@@ -111,8 +111,7 @@ class LabelledImages(ImageDataset):
         self.num_patches = num_patches
 
     def read(self, file, generator):
-        scene = image_sample(self.options, int(Path(file).stem.rpartition("_")[2])).scene
-        return super().read(file, generator) | label_patches(scene, self.num_patches)
+        return super().read(file, generator) | label_patches(read_sample(file).scene, self.num_patches)
 
 
 class ImageEncoderForTraining(TrainedParts):

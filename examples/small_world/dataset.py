@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Literal
@@ -85,6 +85,7 @@ class SmallWorldSample:
     questions: list[Question]
 
 
+@cache
 def read_options(folder: str | os.PathLike) -> SmallWorldOptions:
     """The options of a data set that [`write_dataset`] has written."""
     options = json.loads((Path(folder) / "options.json").read_text())

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from training_runs import logged
 from transformers import AutoModelForCausalLM, AutoProcessor
 
 
-SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")
 MODEL = Path(__file__).parents[2] / "checkpoints" / "videolavit-tiny" / "video-lavit"
 
 
@@ -46,10 +46,12 @@ def sets(data, kinds=("video", "image")):
 
 
 def make_dataset(data, processor, **kwargs):
-    from train_small_world_answers import NamingDataset
+    from train_small_world_answers import GroundedConversationDataset
     from training.conversations import load_conversations
 
-    return NamingDataset(load_conversations(sets(data)), processor, **{"max_length": 1024, "max_clips": 1} | kwargs)
+    return GroundedConversationDataset(
+        load_conversations(sets(data)), processor, **{"max_length": 1024, "max_clips": 1} | kwargs
+    )
 
 
 def arguments(data, output_dir, **kwargs):
@@ -66,6 +68,7 @@ def arguments(data, output_dir, **kwargs):
 @pytest.mark.parametrize("motion_tokens", [True, False])
 def test_names_are_found_in_the_questions_with_their_objects(data, processor, motion_tokens):
     from small_world.dataset import read_sample
+    from small_world.scenes import SHAPES
     from training.conversations import questions_and_answers
 
     dataset = make_dataset(data, processor, motion_tokens=motion_tokens)
@@ -75,49 +78,55 @@ def test_names_are_found_in_the_questions_with_their_objects(data, processor, mo
         media = messages[0]["content"][0]
         scene = read_sample(media["path"]).scene
         has_motion = motion_tokens and media["type"] == "video" and scene.description.camera == "still"
-        expected = []
+        expected, beginnings = [], []
         for question, _ in questions_and_answers(messages):
-            words = set(question.rstrip("?").split())
+            words = question.rstrip("?").split()
             # No two objects of a scene have a colour or a shape in common.
             named = [
                 number
                 for number, described in enumerate(scene.description.objects)
-                if words & ({described.colour, described.shape} if len(scene.positions) > 1 else {"object"})
+                if {described.colour, described.shape} & set(words)
+                or (words.count("object") and len(scene.positions) == 1)
             ]
             for number in named:
                 (motion,) = scene.description.objects[number].motions
                 values = [*motion.velocity(), motion.rotation(), np.log(motion.growth())]
                 expected.append((*scene.positions[number], *(values if has_motion else [np.nan] * 4)))
+                last = [index for index, word in enumerate(words) if word in ("object", *SHAPES)][-1]
+                beginnings.append(" ".join(words[: last + 1]))
                 moving += has_motion and any(values)
             assert len(named) <= 1
         (document,) = dataset[index]
-        np.testing.assert_array_equal([values for _, values in document.named], expected)
-        for place, _ in document.named:
-            text = processor.tokenizer.decode(document.input_ids[place - 20 : place + 1])
-            assert text.split()[-1] in ("object", *SHAPES)
+        np.testing.assert_array_equal([values for _, values in document.mentions], expected)
+        for (place, _), beginning in zip(document.mentions, beginnings):
+            before, until = (
+                processor.tokenizer.decode(document.input_ids[place - 40 : end]) for end in (place, place + 1)
+            )
+            assert until.endswith(beginning) and not before.endswith(beginning)
+        # Each in a question of its own.
+        assert len({place for place, _ in document.mentions}) == len(beginnings)
     assert (moving > 0) == motion_tokens
 
 
 def test_the_batch_has_the_names_of_all_documents(data, processor):
-    from train_small_world_answers import NamingCollator
+    from train_small_world_answers import GroundedCollator
 
     from transformers_videolavit import VideoLaVITConfig
 
     rows = [make_dataset(data, processor)[index] for index in (0, 7, 3)]
-    batch = NamingCollator(VideoLaVITConfig.from_pretrained(MODEL))(rows)
+    batch = GroundedCollator(VideoLaVITConfig.from_pretrained(MODEL))(rows)
     ids = batch["input_ids"][0]
-    expected = [(document.input_ids[place], values) for (document,) in rows for place, values in document.named]
-    assert ids[batch["named_places"]].tolist() == [token for token, _ in expected]
-    assert torch.equal(
-        batch["named_objects"].nan_to_num(9.0), torch.tensor([values for _, values in expected]).nan_to_num(9.0)
-    )
+    expected = [(document.input_ids[place], values) for (document,) in rows for place, values in document.mentions]
+    assert ids[batch["mention_places"]].tolist() == [token for token, _ in expected]
+    values = torch.tensor([values for _, values in expected], dtype=torch.float32)
+    torch.testing.assert_close(batch["mentioned_objects"], values, rtol=0, atol=0, equal_nan=True)
 
 
 def test_the_motion_of_a_token_is_that_of_its_part_of_the_clip():
     from train_small_world_answers import mean_motion
 
     motion = torch.zeros(1, 2, 6, 4, 8)
-    # In the second of three times, the right half of the lower of two rows of three... of four columns.
+    # In the second of three times, the lower of two rows and the right half of the second of four columns.
     motion[0, 0, 2:4, 2:4, 3] = 6.0
     parts = mean_motion(motion, (3, 2, 4))
     assert parts.shape == (1, 24, 8)
@@ -126,12 +135,78 @@ def test_the_motion_of_a_token_is_that_of_its_part_of_the_clip():
     assert parts.count_nonzero() == 2
 
 
+def test_what_is_told_is_read_at_its_places_and_layers(data, processor):
+    """Heads that are fitted to states at the right places have no loss; anywhere else there are only zeros."""
+    from train_small_world_answers import (
+        MOTION_SCALE,
+        OBJECT_MOTION_SCALE,
+        POSITION_SCALE,
+        AnswerTrainer,
+        AuxiliaryHeads,
+        GroundedCollator,
+        ObjectiveArguments,
+        mean_motion,
+    )
+
+    from transformers_videolavit import VideoLaVITConfig
+
+    config = VideoLaVITConfig.from_pretrained(MODEL)
+    dataset = make_dataset(data, processor)
+    batch = GroundedCollator(config)([dataset[index] for index in range(len(dataset))])
+    ids, places = batch["input_ids"][0].tolist(), batch["mention_places"]
+    # Between the start and the end of each motion.
+    starts = [place for place, token in enumerate(ids) if token == config.motion_start_token_id]
+    tokens = torch.tensor([list(range(start + 1, ids.index(config.motion_end_token_id, start))) for start in starts])
+    positions, motions = batch["mentioned_objects"].split((2, 4), dim=1)
+    is_known = ~motions.isnan().any(dim=1)
+    assert 0 < is_known.sum() < len(places) and tokens.shape == (6, 48)
+
+    torch.manual_seed(0)
+    heads = AuxiliaryHeads(config, 2)
+    states = [torch.zeros(1, len(ids), 256) for _ in range(5)]
+
+    def fit(head, layer, places, targets):
+        states[layer][0, places] = torch.randn(*places.shape, 256)
+        told = heads.norm(states[layer][0, places]).flatten(0, -2)
+        head.weight.data = torch.linalg.lstsq(told, targets.flatten(0, -2)).solution.T
+        head.bias.data.zero_()
+
+    # As many states as features, at most, are told exactly.
+    few = tokens[:4]
+    fit(heads.token_motion, 1, few, mean_motion(batch["motion_vectors"], (3, 4, 4))[:4] / MOTION_SCALE)
+    heads.token_place.weight.data = torch.linalg.lstsq(
+        heads.norm(states[1][0, few]).flatten(0, 1), 50 * torch.eye(48).repeat(4, 1)
+    ).solution.T
+    heads.token_place.bias.data.zero_()
+    for number, layer in enumerate((2, 3)):
+        fit(heads.motions[number], layer, places[is_known], motions[is_known] / torch.tensor(OBJECT_MOTION_SCALE))
+    trainer = SimpleNamespace(_heads=heads, _model_config=lambda: config, objective=ObjectiveArguments())
+    end = ids.index(config.bos_token_id, starts[3])
+
+    def losses(last):
+        chosen = places < last
+        return AnswerTrainer.auxiliary_losses(
+            trainer,
+            [layer[:, :last] for layer in states],
+            batch["input_ids"][:, :last],
+            places[chosen],
+            batch["mentioned_objects"][chosen],
+            batch["motion_vectors"][:4],
+        )
+
+    told = losses(end)
+    assert told["motion"] < 1e-6 and told["token_motion"] < 1e-6 and told["token_place"] < 1e-6
+    assert told["position"] > 0.1
+    fit(heads.position, 1, places[places < end], positions[places < end] / POSITION_SCALE)
+    assert losses(end)["position"] < 1e-6
+
+
 def test_without_weight_it_is_tuning_as_usual_and_its_heads_are_not_saved(data, tmp_path):
     import finetune_full
     import train_small_world_answers
 
     finetune_full.main(arguments(data, tmp_path / "usual"))
-    train_small_world_answers.main(arguments(data, tmp_path / "answers", look_up_weight=0))
+    train_small_world_answers.main(arguments(data, tmp_path / "answers", auxiliary_loss_weight=0))
     np.testing.assert_allclose(logged(tmp_path / "answers"), logged(tmp_path / "usual"), rtol=1e-5)
     usual, answers = (AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("usual", "answers"))
     torch.testing.assert_close(answers.state_dict(), usual.state_dict(), rtol=0, atol=1e-5)
@@ -146,7 +221,7 @@ def test_hidden_states_learn_to_tell_where_and_how(data, tmp_path):
     settings = {"max_steps": 30, "conversations": videos, "eval_conversations": videos, "learning_rate": 3e-3}
     main(arguments(data, tmp_path, save_steps=1000, eval_on_start=True, **settings))
     for name in ("position", "motion", "token_motion", "token_place"):
-        before, after = logged(tmp_path, f"eval_{name}_error")
+        before, after = logged(tmp_path, f"eval_{name}_loss")
         assert after < 0.7 * before, name
 
 
@@ -154,8 +229,8 @@ def test_without_motion_places_alone_are_told(data, tmp_path):
     from train_small_world_answers import main
 
     main(arguments(data, tmp_path, motion_tokens=False, max_steps=2))
-    assert logged(tmp_path, "position_error")
-    assert not any(logged(tmp_path, f"{name}_error") for name in ("motion", "token_motion", "token_place"))
+    assert logged(tmp_path, "position_loss")
+    assert not any(logged(tmp_path, f"{name}_loss") for name in ("motion", "token_motion", "token_place"))
 
 
 def test_a_run_resumes_to_exactly_the_same_losses(data, tmp_path):
@@ -164,7 +239,7 @@ def test_a_run_resumes_to_exactly_the_same_losses(data, tmp_path):
     main(arguments(data, tmp_path / "a"))
     shutil.copytree(tmp_path / "a" / "checkpoint-2", tmp_path / "b" / "checkpoint-2")
     main(arguments(data, tmp_path / "b"))
-    for name in ("loss", "position_error", "token_motion_error"):
+    for name in ("loss", "position_loss", "token_motion_loss"):
         assert logged(tmp_path / "b", name) == logged(tmp_path / "a", name)
 
 
