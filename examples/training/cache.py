@@ -58,7 +58,8 @@ class CachedSamples(torch.utils.data.Dataset):
         self.folder.mkdir(parents=True, exist_ok=True)
         files = hashlib.sha256("\n".join(dataset.files).encode()).hexdigest()
         with args.main_process_first(local=False, desc="describing the cache"):
-            _describe(self.folder / "cache.json", {"files": files, **settings})
+            with FileLock(self.folder / ".lock"):
+                _describe(self.folder / "cache.json", {"files": files, **settings})
         # Also the temporary names: runs with other numbers of processes may be at it.
         self.part = f"{args.process_index}-of-{args.world_size}"
         with FileLock(self.folder / f".{self.part}.lock"):
@@ -159,7 +160,7 @@ def fingerprint(model: torch.nn.Module) -> str:
 def _describe(path: Path, description: dict) -> None:
     text = json.dumps(description, indent=2, sort_keys=True)
     if not path.exists():
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.incomplete")
+        temporary = path.with_name(f"{path.name}.incomplete")
         temporary.write_text(text)
         os.replace(temporary, path)
     elif path.read_text() != text:

@@ -79,6 +79,15 @@ def test_of_runs_side_by_side_one_makes_the_samples(tmp_path, args):
     assert all(torch.equal(samples[4]["value"], torch.full((3,), 8.0)) for samples in runs)
 
 
+def test_runs_that_start_at_the_same_moment_do_not_get_in_each_others_way(tmp_path, args):
+    with ThreadPoolExecutor(4) as executor:
+        for attempt in range(10):
+            folder = tmp_path / f"cache{attempt}"
+            runs = list(executor.map(lambda dataset: cached(dataset, folder, args), [Numbers() for _ in range(4)]))
+            assert all(torch.equal(samples[4]["value"], torch.full((3,), 8.0)) for samples in runs)
+            assert not list(folder.glob("*.incomplete"))
+
+
 def test_a_cache_of_other_files_or_settings_is_refused(tmp_path, args):
     cached(Numbers(), tmp_path / "cache", args, size=8)
     for dataset, settings in ((Numbers(), {"size": 9}), (Numbers(4), {"size": 8})):
