@@ -38,15 +38,39 @@ def render(sample, num_frames=None):
     return render_scene(sample.scene, FRAME_SIZE, num_frames)
 
 
-def off_by_degrees(field, sample):
-    """The angle between a motion field of shape (2, frames, height, width) and the direction of a sample's object."""
+def extract_motion(processor, samples):
+    return processor.video_processor(
+        [render(sample) for sample in samples],
+        video_metadata=[{"fps": 6.0}] * len(samples),
+        do_sample_frames=False,
+        return_tensors="pt",
+    )["motion_vectors"]
+
+
+def off_by_degrees(field, sample, number=0, weights=None):
+    """
+    The angle between a motion field of shape (2, frames, height, width) and the direction of one of a sample's objects. By default,
+    motion counts by its length.
+    """
     from small_world.scenes import DIRECTIONS
 
-    weights = field.norm(dim=0)
+    weights = field.norm(dim=0) if weights is None else weights
     x, y = (field * weights).sum(dim=(1, 2, 3)).tolist()
-    wanted = DIRECTIONS[sample.description.objects[0].motions[0].direction]
+    wanted = DIRECTIONS[sample.description.objects[number].motions[0].direction]
     difference = np.degrees(np.arctan2(y, x) - np.arctan2(wanted[1], wanted[0]))
     return abs((difference + 180) % 360 - 180)
+
+
+def cover(sample, number, grid_size=8, fineness=8):
+    """The share of each cell of a motion field that one of a sample's objects covers, of shape (frames, height, width)."""
+    from small_world.scenes import CLIP_LENGTH, object_path
+
+    path = object_path(sample.description.objects[number], sample.scene.positions[number], CLIP_LENGTH)
+    axis = (torch.arange(grid_size * fineness) + 0.5) / (grid_size * fineness) - 0.5
+    places = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
+    distances = (places - torch.tensor(path["center"])[:, None, None]).norm(dim=-1)
+    inside = distances < torch.tensor(path["radius"])[:, None, None]
+    return torch.nn.functional.avg_pool2d(inside.float(), fineness)
 
 
 def test_all_weights_together_take_less_than_60_megabytes():
@@ -83,15 +107,27 @@ def test_visual_tokens_tell_colours_and_shapes_and_are_fewer_than_patches(model,
 
 def test_motion_tokens_keep_where_objects_move(model, processor, samples):
     tokenizer = model.model.motion_tokenizer
-    frames = [render(sample) for sample in samples]
-    motion = processor.video_processor(
-        frames, video_metadata=[{"fps": 6.0}] * len(frames), do_sample_frames=False, return_tensors="pt"
-    )["motion_vectors"]
-    codes = tokenizer.encode(motion)
+    codes = tokenizer.encode(extract_motion(processor, samples))
     assert codes.shape == (len(samples), 48)
     with torch.no_grad():
         restored = tokenizer.decode(codes)
     assert max(off_by_degrees(field, sample) for field, sample in zip(restored, samples)) < 25
+
+
+def test_motion_tokens_keep_where_each_of_several_objects_moves(model, processor):
+    from small_world.dataset import SmallWorldOptions, moving_samples
+
+    tokenizer = model.model.motion_tokenizer
+    samples = moving_samples(SmallWorldOptions(5, "test", (2, 3), 1, FRAME_SIZE), 20)
+    with torch.no_grad():
+        restored = tokenizer.decode(tokenizer.encode(extract_motion(processor, samples)))
+    right = [
+        off_by_degrees(field, sample, number, cover(sample, number)) < 22.5
+        for field, sample in zip(restored, samples)
+        for number, described in enumerate(sample.description.objects)
+        if described.motions[0].kind == "translation"
+    ]
+    assert len(right) > 30 and np.mean(right) > 0.85, (len(right), np.mean(right))
 
 
 def test_generated_motion_has_the_direction_of_the_prompt(model, processor, samples):

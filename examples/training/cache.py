@@ -57,9 +57,8 @@ class CachedSamples(torch.utils.data.Dataset):
         self.length = len(dataset)
         self.folder.mkdir(parents=True, exist_ok=True)
         files = hashlib.sha256("\n".join(dataset.files).encode()).hexdigest()
-        with args.main_process_first(local=False, desc="describing the cache"):
-            with FileLock(self.folder / ".lock"):
-                _describe(self.folder / "cache.json", {"files": files, **settings})
+        with args.main_process_first(local=False, desc="describing the cache"), FileLock(self.folder / ".lock"):
+            _describe(self.folder / "cache.json", {"files": files, **settings})
         # Also the temporary names: runs with other numbers of processes may be at it.
         self.part = f"{args.process_index}-of-{args.world_size}"
         with FileLock(self.folder / f".{self.part}.lock"):

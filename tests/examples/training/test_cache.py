@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import torch
@@ -80,11 +81,17 @@ def test_of_runs_side_by_side_one_makes_the_samples(tmp_path, args):
 
 
 def test_runs_that_start_at_the_same_moment_do_not_get_in_each_others_way(tmp_path, args):
+    barrier = Barrier(4)
+
+    def run(folder):
+        barrier.wait()
+        return cached(Numbers(), folder, args)
+
     with ThreadPoolExecutor(4) as executor:
-        for attempt in range(10):
+        for attempt in range(20):
             folder = tmp_path / f"cache{attempt}"
-            runs = list(executor.map(lambda dataset: cached(dataset, folder, args), [Numbers() for _ in range(4)]))
-            assert all(torch.equal(samples[4]["value"], torch.full((3,), 8.0)) for samples in runs)
+            for samples in executor.map(run, [folder] * 4):
+                assert torch.equal(samples[4]["value"], torch.full((3,), 8.0))
             assert not list(folder.glob("*.incomplete"))
 
 
