@@ -61,16 +61,16 @@ def off_by_degrees(field, sample, number=0, weights=None):
     return abs((difference + 180) % 360 - 180)
 
 
-def cover(sample, number, grid_size=8, fineness=8):
-    """The share of each cell of a motion field that one of a sample's objects covers, of shape (frames, height, width)."""
+def object_mask(sample, number, size):
+    """The share of each cell of a motion field of this size that one of a sample's objects covers, of shape (frames, size, size)."""
     from small_world.scenes import CLIP_LENGTH, object_path
 
     path = object_path(sample.description.objects[number], sample.scene.positions[number], CLIP_LENGTH)
-    axis = (torch.arange(grid_size * fineness) + 0.5) / (grid_size * fineness) - 0.5
+    axis = (torch.arange(size * 8) + 0.5) / (size * 8) - 0.5
     places = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
     distances = (places - torch.tensor(path["center"])[:, None, None]).norm(dim=-1)
     inside = distances < torch.tensor(path["radius"])[:, None, None]
-    return torch.nn.functional.avg_pool2d(inside.float(), fineness)
+    return torch.nn.functional.avg_pool2d(inside.float(), 8)
 
 
 def test_all_weights_together_take_less_than_60_megabytes():
@@ -118,16 +118,17 @@ def test_motion_tokens_keep_where_each_of_several_objects_moves(model, processor
     from small_world.dataset import SmallWorldOptions, moving_samples
 
     tokenizer = model.model.motion_tokenizer
-    samples = moving_samples(SmallWorldOptions(5, "test", (2, 3), 1, FRAME_SIZE), 20)
+    samples = moving_samples(SmallWorldOptions(5, "test", (2, 3), 1, FRAME_SIZE), 70)
     with torch.no_grad():
         restored = tokenizer.decode(tokenizer.encode(extract_motion(processor, samples)))
     right = [
-        off_by_degrees(field, sample, number, cover(sample, number)) < 22.5
+        off_by_degrees(field, sample, number, object_mask(sample, number, field.shape[-1])) < 22.5
         for field, sample in zip(restored, samples)
         for number, described in enumerate(sample.description.objects)
         if described.motions[0].kind == "translation"
     ]
-    assert len(right) > 30 and np.mean(right) > 0.85, (len(right), np.mean(right))
+    # The tokenizer before its training with such videos had 83 %.
+    assert len(right) > 100 and np.mean(right) > 0.88
 
 
 def test_generated_motion_has_the_direction_of_the_prompt(model, processor, samples):
