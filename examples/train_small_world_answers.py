@@ -22,18 +22,18 @@ Stage 3 for the small world: `finetune_full.py`, whose language model also learn
 From a few thousand videos, the loss of the answers alone teaches this late, and of motion not in the steps that were tried: a small model
 names one of the colours, or of the directions, that it sees. So auxiliary losses ask for what is needed on the way, which linear heads tell
 from early hidden states. Behind the first layer, each motion token tells which part of the video it is of and the motion there, and the last
-word of an object's name in a question, where that object is; behind later ones, also how it moves. The heads are no part of the model that
-is saved. Killed and started again with the same arguments, it goes on from its last checkpoint.
+word of an object's name in a question, where that object is, as behind the second; behind the second and the third, also what it does, as one of
+`MOTIONS`. The heads are no part of the model that is saved. Killed and started again with the same arguments, it goes on from its last checkpoint.
 """
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from finetune_full import DESCRIPTION, USAGE
 from small_world.dataset import read_sample
 from small_world.language import find_named_object
+from small_world.scenes import DIRECTIONS, HELD_OUT_SHAPE_OF_DIRECTION, Motion, ObjectDescription
 from torch import nn
 from torch.nn import functional as F
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
@@ -57,8 +57,15 @@ from transformers import AutoModelForCausalLM, AutoProcessor
 from transformers_videolavit import VideoLaVITConfig, save_remote_code
 
 
-# About the deviations of what is told: of objects' places; of their velocities, rotations and growths; of motion vectors.
-POSITION_SCALE, OBJECT_MOTION_SCALE, MOTION_SCALE = 0.25, (0.005, 0.005, 0.03, 0.01), 0.2
+# About the deviations of what is told: of objects' places, and of motion vectors.
+POSITION_SCALE, MOTION_SCALE = 0.25, 0.2
+# What an object may do, at any speed.
+MOTIONS = (
+    *(Motion("translation", direction) for direction in DIRECTIONS),
+    *(Motion("rotation", direction) for direction in ("clockwise", "counterclockwise")),
+    *(Motion("growth", direction) for direction in ("grows", "shrinks")),
+    Motion("still"),
+)
 
 
 @dataclass
@@ -66,15 +73,37 @@ class ObjectiveArguments:
     auxiliary_loss_weight: float = field(
         default=1.0, metadata={"help": "Weight of the errors of what hidden states tell of objects and motion tokens."}
     )
-    position_layer: int = field(
-        default=1, metadata={"help": "Layers after which motion tokens and objects' names tell where they are."}
+    token_layer: int = field(
+        default=1, metadata={"help": "Layers after which motion tokens tell where they are, and the motion there."}
+    )
+    # "The red object" ends in a word that is no part of a name by itself: one layer sees which object that is, the next one where.
+    position_layers: list[int] = field(
+        default_factory=lambda: [1, 2], metadata={"help": "Layers after which objects' names tell where these are."}
     )
     motion_layers: list[int] = field(
-        default_factory=lambda: [2, 3], metadata={"help": "Layers after which objects' names tell how these move."}
+        default_factory=lambda: [2, 3], metadata={"help": "Layers after which objects' names tell what these do."}
     )
 
 
 ARGUMENTS = (LanguageModelArguments, ConversationArguments, ObjectiveArguments, VideoLaVITTrainingArguments)
+
+
+@dataclass
+class Mention:
+    """
+    An object that a question names.
+
+    Args:
+        place (`int`): Of the last token of its name, among those of the document.
+        position (`tuple[float, float]`): Its centre (x, y) in the first frame, from the frame's middle, in the frame's shorter sides.
+        motion (`int`): Number of what it does in `MOTIONS`; `IGNORED_LABEL` where there is no motion, or that of the camera.
+        unscored_motions (`list[int]`): Numbers of those that are left out of the softmax, so that they don't count as wrong.
+    """
+
+    place: int
+    position: tuple[float, float]
+    motion: int = IGNORED_LABEL
+    unscored_motions: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -83,13 +112,10 @@ class GroundedDocument(Document):
     A conversation about a scene of the small world.
 
     Args:
-        mentions (`list[tuple[int, tuple[float, ...]]]`): Place of the last token of an object's name in a question, and the
-            object's centre (x, y) in the first frame, from the frame's middle; its velocity (x, y), its rotation in radians and the
-            logarithm of its growth, each from one frame to the next. Lengths are shares of a frame's shorter side. The motion is not a
-            number where there is no motion, or that of the camera.
+        mentions (`list[Mention]`): Objects that are named in questions, in the order of the questions.
     """
 
-    mentions: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
+    mentions: list[Mention] = field(default_factory=list)
 
 
 class GroundedConversationDataset(ConversationDataset):
@@ -105,14 +131,25 @@ class GroundedConversationDataset(ConversationDataset):
             found = find_named_object(sample.scene.description, question)
             if found is not None:
                 number, name = found
-                described, position = sample.scene.description.objects[number], sample.scene.positions[number]
-                (motion,) = described.motions
-                motions = (*motion.velocity(), motion.rotation(), math.log(motion.growth()))
-                motions = motions if has_motion else (float("nan"),) * len(motions)
-                place = end + self._find_end(name, document.input_ids[end:start])
-                document.mentions.append((place, (*position, *motions)))
+                mention = Mention(
+                    end + self._find_end(name, document.input_ids[end:start]), sample.scene.positions[number]
+                )
+                if has_motion:
+                    self._add_motion(mention, sample.scene.description.objects[number])
+                document.mentions.append(mention)
             end = stop
         return document
+
+    def _add_motion(self, mention: Mention, described: ObjectDescription) -> None:
+        (motion,) = described.motions
+        mention.motion = MOTIONS.index(replace(motion, speed=None))
+        # As of the answers.
+        if self._known_answers:
+            mention.unscored_motions = [
+                number
+                for number, other in enumerate(MOTIONS)
+                if HELD_OUT_SHAPE_OF_DIRECTION.get(other.direction) == described.shape and number != mention.motion
+            ]
 
     def _find_end(self, name: str, input_ids: list[int]) -> int:
         """Which of the tokens between two answers is the last of a name that is in their text once."""
@@ -123,18 +160,23 @@ class GroundedConversationDataset(ConversationDataset):
 
 
 class GroundedCollator(FlatteningCollator):
-    """[`FlatteningCollator`], with the places of the names in the batch, and what is told there, of shape (num_mentions, 6)."""
+    """[`FlatteningCollator`], with what is told of the objects that are named, as [`AnswerTrainer.auxiliary_losses`] takes it."""
 
     def __call__(self, rows: list[list[GroundedDocument]]) -> dict[str, torch.Tensor | bool]:
         batch = super().__call__(rows)
-        places, objects, start = [], [], 0
+        mentions, start = [], 0
         for document in (document for row in rows for document in row):
-            places += [start + place for place, _ in document.mentions]
-            objects += [values for _, values in document.mentions]
+            mentions += [replace(mention, place=start + mention.place) for mention in document.mentions]
             start += len(document.input_ids)
+        is_unscored = torch.zeros(len(mentions), len(MOTIONS), dtype=torch.bool)
+        for number, mention in enumerate(mentions):
+            is_unscored[number, mention.unscored_motions] = True
+        positions = torch.tensor([mention.position for mention in mentions], dtype=torch.float32)
         return batch | {
-            "mention_places": torch.tensor(places, dtype=torch.long),
-            "mentioned_objects": torch.tensor(objects, dtype=torch.float32).reshape(-1, 6),
+            "mention_places": torch.tensor([mention.place for mention in mentions], dtype=torch.long),
+            "mention_positions": positions.reshape(-1, 2),
+            "mention_motions": torch.tensor([mention.motion for mention in mentions], dtype=torch.long),
+            "mention_unscored_motions": is_unscored,
         }
 
 
@@ -144,17 +186,18 @@ class AuxiliaryHeads(nn.Module):
 
     Args:
         config ([`VideoLaVITConfig`]): Of the model.
-        num_motion_layers (`int`): Number of layers after which names tell of motion.
+        num_position_layers (`int`): Number of layers after which names tell where objects are.
+        num_motion_layers (`int`): Number of layers after which names tell what objects do.
     """
 
-    def __init__(self, config: VideoLaVITConfig, num_motion_layers: int):
+    def __init__(self, config: VideoLaVITConfig, num_position_layers: int, num_motion_layers: int):
         super().__init__()
         hidden_size = config.text_config.hidden_size
         self.norm = nn.LayerNorm(hidden_size, elementwise_affine=False)
         self.token_place = nn.Linear(hidden_size, config.motion_tokenizer_config.num_motion_tokens)
         self.token_motion = nn.Linear(hidden_size, 8)
-        self.position = nn.Linear(hidden_size, 2)
-        self.motions = nn.ModuleList([nn.Linear(hidden_size, 4) for _ in range(num_motion_layers)])
+        self.positions = nn.ModuleList([nn.Linear(hidden_size, 2) for _ in range(num_position_layers)])
+        self.motions = nn.ModuleList([nn.Linear(hidden_size, len(MOTIONS)) for _ in range(num_motion_layers)])
 
 
 class AnswerTrainer(LanguageModelTrainer):
@@ -172,9 +215,10 @@ class AnswerTrainer(LanguageModelTrainer):
         self._auxiliary_inputs: dict[str, torch.Tensor] = {}
 
     def compute_loss(self, model, inputs, *args, **kwargs):
-        names = ("input_ids", "motion_vectors", "mention_places", "mentioned_objects")
+        mentions = {name: value for name, value in inputs.items() if name.startswith("mention")}
+        names = ("input_ids", "motion_vectors", *mentions)
         self._auxiliary_inputs = {name: inputs[name] for name in names if name in inputs}
-        inputs = {name: value for name, value in inputs.items() if not name.startswith("mention")}
+        inputs = {name: value for name, value in inputs.items() if name not in mentions}
         return super().compute_loss(model, inputs | {"output_hidden_states": True}, *args, **kwargs)
 
     def next_token_loss(self, outputs, labels, num_items_in_batch=None):
@@ -197,7 +241,9 @@ class AnswerTrainer(LanguageModelTrainer):
         hidden_states: tuple[torch.Tensor, ...],
         input_ids: torch.LongTensor,
         mention_places: torch.LongTensor,
-        mentioned_objects: torch.Tensor,
+        mention_positions: torch.Tensor,
+        mention_motions: torch.LongTensor,
+        mention_unscored_motions: torch.BoolTensor,
         motion_vectors: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """
@@ -207,12 +253,14 @@ class AnswerTrainer(LanguageModelTrainer):
             hidden_states (`tuple[torch.Tensor, ...]`): Of shape (1, total_length, hidden_size), before and behind each layer.
             input_ids (`torch.LongTensor` of shape (1, total_length)): The tokens.
             mention_places (`torch.LongTensor` of shape (num_mentions,)): Where objects are named.
-            mentioned_objects (`torch.Tensor` of shape (num_mentions, 6)): See [`GroundedDocument`].
+            mention_positions (`torch.Tensor` of shape (num_mentions, 2)): Where these are, see [`Mention`].
+            mention_motions (`torch.LongTensor` of shape (num_mentions,)): What these do.
+            mention_unscored_motions (`torch.BoolTensor` of shape (num_mentions, len(MOTIONS))): What is left out of the softmax.
             motion_vectors (`torch.Tensor` of shape (num_clips, 2, num_frames, height, width), *optional*): Of the videos.
 
         Returns:
-            `dict[str, torch.Tensor]`: `position`, `motion` and `token_motion`, mean squared errors in units of deviations, and
-            `token_place`, a cross-entropy; without what the batch does not have.
+            `dict[str, torch.Tensor]`: `position` and `token_motion`, mean squared errors in units of deviations, `motion` and `token_place`,
+            cross-entropies; those of names are sums over layers. Without what the batch does not have.
         """
         heads, config, losses = self._heads, self._model_config(), {}
 
@@ -222,20 +270,23 @@ class AnswerTrainer(LanguageModelTrainer):
         if motion_vectors is not None:
             num_tokens = config.motion_tokenizer_config.num_motion_tokens
             starts = (input_ids[0] == config.motion_start_token_id).nonzero()
-            tokens = read(self.objective.position_layer, starts + 1 + torch.arange(num_tokens, device=starts.device))
+            tokens = read(self.objective.token_layer, starts + 1 + torch.arange(num_tokens, device=starts.device))
             motion = mean_motion(motion_vectors.float(), config.motion_tokenizer_config.latent_shape)
             losses["token_motion"] = F.mse_loss(heads.token_motion(tokens), motion / MOTION_SCALE)
             places = torch.arange(num_tokens, device=starts.device).repeat(len(starts))
             losses["token_place"] = F.cross_entropy(heads.token_place(tokens).flatten(0, 1), places)
-        positions, motions = mentioned_objects.split((2, 4), dim=1)
-        if len(positions):
-            told = heads.position(read(self.objective.position_layer, mention_places))
-            losses["position"] = F.mse_loss(told, positions / POSITION_SCALE)
-        is_known = ~motions.isnan().any(dim=1)
+        if len(mention_places):
+            losses["position"] = sum(
+                F.mse_loss(head(read(layer, mention_places)), mention_positions / POSITION_SCALE)
+                for layer, head in zip(self.objective.position_layers, heads.positions)
+            )
+        is_known = mention_motions != IGNORED_LABEL
         if is_known.any():
-            motions = motions[is_known] / motions.new_tensor(OBJECT_MOTION_SCALE)
+            places, is_unscored = mention_places[is_known], mention_unscored_motions[is_known]
             losses["motion"] = sum(
-                F.mse_loss(head(read(layer, mention_places[is_known])), motions)
+                F.cross_entropy(
+                    head(read(layer, places)).masked_fill(is_unscored, -torch.inf), mention_motions[is_known]
+                )
                 for layer, head in zip(self.objective.motion_layers, heads.motions)
             )
         return losses
@@ -267,14 +318,14 @@ def main(args: list[str] | None = None):
         model_args.model_name_or_path, dtype=model_args.dtype, attn_implementation=model_args.attn_implementation
     )
     freeze_tokenizers(model)
-    layers = [objective.position_layer, *objective.motion_layers]
+    layers = [objective.token_layer, *objective.position_layers, *objective.motion_layers]
     num_layers = model.config.text_config.num_hidden_layers
     if not all(0 < layer <= num_layers for layer in layers):
         raise ValueError(
-            f"`position_layer` and `motion_layers` must be from 1 to {num_layers}, the model's layers, not {layers}."
+            f"`token_layer`, `position_layers` and `motion_layers` must be from 1 to {num_layers}, the model's layers, not {layers}."
         )
     # A part of the model, so that it is trained, written into checkpoints and read from them as all the rest.
-    model.auxiliary_heads = AuxiliaryHeads(model.config, len(objective.motion_layers))
+    model.auxiliary_heads = AuxiliaryHeads(model.config, len(objective.position_layers), len(objective.motion_layers))
 
     train_dataset, eval_dataset = build_conversation_datasets(
         data_args, processor, model_args.attn_implementation, GroundedConversationDataset

@@ -226,7 +226,8 @@ def ask_questions(
         description (`SceneDescription`): The scene.
         generator (`np.random.Generator`): Chooses among the questions.
         num_appearance_questions (`int`, *optional*, defaults to 2): How many questions about appearance, each about another attribute;
-            `None` for all about all objects. About motion, all are asked.
+            `None` for all about all objects. About motion, all are asked. Where neither is asked for, an object of several is named by
+            its colour and its shape; among all questions about appearance and motion, in two of five cases by one of these alone.
         positions (`tuple[tuple[float, float], ...]`, defaults to `()`): The centre of each object in the first frame, where it is to be
             asked for, too, among all questions about appearance.
 
@@ -239,12 +240,12 @@ def ask_questions(
     appearance = _appearance_questions(description)
     if num_appearance_questions is None:
         questions = [question for several in appearance.values() for question in several]
-        questions += _position_questions(description, positions)
+        questions += _position_questions(description, positions, generator)
     else:
         chosen = generator.permutation(list(appearance))[:num_appearance_questions]
         questions = [appearance[name][generator.integers(len(appearance[name]))] for name in chosen]
     if description.objects[0].motions:
-        questions += _motion_questions(description, generator)
+        questions += _motion_questions(description, generator, choose_names=num_appearance_questions is None)
     return questions
 
 
@@ -271,10 +272,10 @@ def _appearance_questions(description: SceneDescription) -> dict[str, list[Quest
 
 
 def _position_questions(
-    description: SceneDescription, positions: tuple[tuple[float, float], ...]
+    description: SceneDescription, positions: tuple[tuple[float, float], ...], generator: np.random.Generator
 ) -> Iterator[Question]:
     for described, (x, y) in zip(description.objects, positions):
-        name = _name_object(description, described)
+        name = _choose_name(_object_names(description, described), generator)
         column = "left" if x < -_MIDDLE else "right" if x > _MIDDLE else ""
         row = "upper" if y < -_MIDDLE else "lower" if y > _MIDDLE else ""
         # As directions are called.
@@ -283,8 +284,21 @@ def _position_questions(
         yield Question(f"Where is {name}?", answer, "appearance", "position")
 
 
-def _name_object(description: SceneDescription, described: ObjectDescription) -> str:
-    return "the object" if len(description.objects) == 1 else f"the {described.colour} {described.shape}"
+def _object_names(description: SceneDescription, described: ObjectDescription) -> tuple[str, ...]:
+    """What an object may be called, first what names both its colour and its shape: no other of a scene has either."""
+    if len(description.objects) == 1:
+        return ("the object",)
+    return (
+        f"the {described.colour} {described.shape}",
+        f"the {described.colour} object",
+        f"the {described.shape}",
+    )
+
+
+def _choose_name(names: tuple[str, ...], generator: np.random.Generator) -> str:
+    """The first name, or in two of five cases another one, if there are others: of these, none is a held-out combination."""
+    first, *others = names
+    return first if not others or generator.random() < 0.6 else others[generator.integers(len(others))]
 
 
 def find_named_object(description: SceneDescription, question: str) -> tuple[int, str] | None:
@@ -292,21 +306,23 @@ def find_named_object(description: SceneDescription, question: str) -> tuple[int
     if len(description.objects) == 1:
         return (0, "the object") if "the object" in question else None
     for number, described in enumerate(description.objects):
-        names = (_name_object(description, described), f"the {described.colour} object", f"the {described.shape}")
-        for name in names:
+        for name in _object_names(description, described):
             if re.search(rf"{name}\b", question):
                 return number, name
     return None
 
 
-def _motion_questions(description: SceneDescription, generator: np.random.Generator) -> list[Question]:
+def _motion_questions(
+    description: SceneDescription, generator: np.random.Generator, choose_names: bool
+) -> list[Question]:
     def ask(question, answer, attribute):
         return Question(question, answer, "motion", attribute)
 
     questions = []
     single = len(description.objects) == 1
     for described in description.objects:
-        name = _name_object(description, described)
+        names = _object_names(description, described)
+        name = _choose_name(names, generator) if choose_names else names[0]
         (motion,) = described.motions
         if motion.kind == "translation":
             questions.append(ask(f"In which direction does {name} move?", motion.direction, "direction"))

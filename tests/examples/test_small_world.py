@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -252,6 +253,7 @@ def test_answers_are_balanced(scenes, language):
 
 def test_all_questions_are_about_each_object(dataset):
     options = dataset.SmallWorldOptions(questions="all", num_objects=(2, 3))
+    named = Counter()
     for sample in [
         make(options, index) for make in (dataset.video_sample, dataset.image_sample) for index in range(20)
     ]:
@@ -262,10 +264,20 @@ def test_all_questions_are_about_each_object(dataset):
         answers = {question.question: question.answer for question in sample.questions}
         for described, (x, y) in zip(objects, sample.scene.positions):
             assert answers[f"What shape is the {described.colour} object?"] == described.shape
-            place = answers[f"Where is the {described.colour} {described.shape}?"]
+            names = {f"the {described.colour} {described.shape}": "both", f"the {described.shape}": "shape"}
+            names |= {f"the {described.colour} object": "colour"}
+            (place,) = (answers[f"Where is {name}?"] for name in names if f"Where is {name}?" in answers)
+            for question in sample.questions:
+                if question.attribute in ("position", "direction", "rotation", "growth", "motion_kind"):
+                    named.update(
+                        called for name, called in names.items() if re.search(rf"{name}\b", question.question)
+                    )
             assert ("left" in place, "right" in place) == (x < -0.12, x > 0.12)
             assert (place.startswith("up"), place in ("down", "lower left", "lower right")) == (y < -0.12, y > 0.12)
             assert (place == "middle") == (max(abs(x), abs(y)) <= 0.12)
+    # Three fifths and a fifth each.
+    shares = {called: count / named.total() for called, count in named.items()}
+    assert shares == pytest.approx({"both": 0.6, "colour": 0.2, "shape": 0.2}, abs=4 * np.sqrt(0.24 / named.total()))
     some = dataset.video_sample(dataset.SmallWorldOptions(num_objects=(2, 3)), 0)
     assert len([question for question in some.questions if question.type == "appearance"]) == 2
     with pytest.raises(ValueError, match="`questions` must be 'some' or 'all', not 'none'"):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import one_hot
 from training_runs import logged
 from transformers import AutoModelForCausalLM, AutoProcessor
 
@@ -65,20 +66,27 @@ def arguments(data, output_dir, **kwargs):
     return [str(arg) for arg in args]
 
 
+def described_motion(motion):
+    """As captions and questions tell it, without the speed."""
+    return f"moves {motion.direction}" if motion.kind == "translation" else motion.direction or motion.kind
+
+
 @pytest.mark.parametrize("motion_tokens", [True, False])
 def test_names_are_found_in_the_questions_with_their_objects(data, processor, motion_tokens):
     from small_world.dataset import read_sample
     from small_world.scenes import SHAPES
+    from train_small_world_answers import MOTIONS
     from training.conversations import questions_and_answers
 
     dataset = make_dataset(data, processor, motion_tokens=motion_tokens)
+    assert len({described_motion(motion) for motion in MOTIONS}) == 13
     moving = 0
     for index in range(len(dataset)):
         messages = dataset.samples[index]["messages"]
         media = messages[0]["content"][0]
         scene = read_sample(media["path"]).scene
         has_motion = motion_tokens and media["type"] == "video" and scene.description.camera == "still"
-        expected, beginnings = [], []
+        positions, motions, beginnings = [], [], []
         for question, _ in questions_and_answers(messages):
             words = question.rstrip("?").split()
             # No two objects of a scene have a colour or a shape in common.
@@ -90,22 +98,62 @@ def test_names_are_found_in_the_questions_with_their_objects(data, processor, mo
             ]
             for number in named:
                 (motion,) = scene.description.objects[number].motions
-                values = [*motion.velocity(), motion.rotation(), np.log(motion.growth())]
-                expected.append((*scene.positions[number], *(values if has_motion else [np.nan] * 4)))
+                positions.append(scene.positions[number])
+                motions.append(described_motion(motion) if has_motion else None)
                 last = [index for index, word in enumerate(words) if word in ("object", *SHAPES)][-1]
                 beginnings.append(" ".join(words[: last + 1]))
-                moving += has_motion and any(values)
+                moving += has_motion
             assert len(named) <= 1
         (document,) = dataset[index]
-        np.testing.assert_array_equal([values for _, values in document.mentions], expected)
-        for (place, _), beginning in zip(document.mentions, beginnings):
+        assert [mention.position for mention in document.mentions] == positions
+        told = [mention.motion for mention in document.mentions]
+        assert [None if number < 0 else described_motion(MOTIONS[number]) for number in told] == motions
+        assert not any(mention.unscored_motions for mention in document.mentions)
+        for mention, beginning in zip(document.mentions, beginnings):
             before, until = (
-                processor.tokenizer.decode(document.input_ids[place - 40 : end]) for end in (place, place + 1)
+                processor.tokenizer.decode(document.input_ids[mention.place - 40 : end])
+                for end in (mention.place, mention.place + 1)
             )
             assert until.endswith(beginning) and not before.endswith(beginning)
         # Each in a question of its own.
-        assert len({place for place, _ in document.mentions}) == len(beginnings)
+        assert len({mention.place for mention in document.mentions}) == len(beginnings)
     assert (moving > 0) == motion_tokens
+
+
+def test_motions_that_a_shape_never_has_in_training_do_not_count_as_wrong(data, processor):
+    from small_world.dataset import read_sample
+    from small_world.scenes import DIRECTIONS, sample_scene
+    from train_small_world_answers import MOTIONS, GroundedCollator
+
+    from transformers_videolavit import VideoLaVITConfig
+
+    seen = {
+        (described.shape, described_motion(described.motions[0]))
+        for index in range(4000)
+        for described in sample_scene(0, "train", index).description.objects
+    }
+    dataset = make_dataset(data, processor, score_unseen_answers=False)
+    rows = [dataset[index] for index in range(6)]
+    numbers = 0
+    for index, (document,) in enumerate(rows):
+        objects = read_sample(dataset.samples[index]["messages"][0]["content"][0]["path"]).scene.description.objects
+        shapes = {
+            scene_position: described.shape
+            for scene_position, described in zip(
+                read_sample(dataset.samples[index]["messages"][0]["content"][0]["path"]).scene.positions, objects
+            )
+        }
+        for mention in document.mentions:
+            if mention.motion >= 0:
+                shape = shapes[mention.position]
+                unseen = {direction for direction in DIRECTIONS if (shape, f"moves {direction}") not in seen}
+                assert {MOTIONS[number].direction for number in mention.unscored_motions} == unseen
+                numbers += len(unseen)
+    assert numbers > 0
+    batch = GroundedCollator(VideoLaVITConfig.from_pretrained(MODEL))(rows)
+    mentions = [mention for (document,) in rows for mention in document.mentions]
+    expected = [(row, column) for row, mention in enumerate(mentions) for column in mention.unscored_motions]
+    assert batch["mention_unscored_motions"].nonzero().tolist() == [list(place) for place in sorted(expected)]
 
 
 def test_the_batch_has_the_names_of_all_documents(data, processor):
@@ -116,10 +164,12 @@ def test_the_batch_has_the_names_of_all_documents(data, processor):
     rows = [make_dataset(data, processor)[index] for index in (0, 7, 3)]
     batch = GroundedCollator(VideoLaVITConfig.from_pretrained(MODEL))(rows)
     ids = batch["input_ids"][0]
-    expected = [(document.input_ids[place], values) for (document,) in rows for place, values in document.mentions]
-    assert ids[batch["mention_places"]].tolist() == [token for token, _ in expected]
-    values = torch.tensor([values for _, values in expected], dtype=torch.float32)
-    torch.testing.assert_close(batch["mentioned_objects"], values, rtol=0, atol=0, equal_nan=True)
+    mentions = [(document.input_ids[mention.place], mention) for (document,) in rows for mention in document.mentions]
+    assert ids[batch["mention_places"]].tolist() == [token for token, _ in mentions]
+    assert batch["mention_motions"].tolist() == [mention.motion for _, mention in mentions]
+    positions = torch.tensor([mention.position for _, mention in mentions], dtype=torch.float32)
+    torch.testing.assert_close(batch["mention_positions"], positions, rtol=0, atol=0)
+    assert not batch["mention_unscored_motions"].any()
 
 
 def test_the_motion_of_a_token_is_that_of_its_part_of_the_clip():
@@ -139,7 +189,7 @@ def test_what_is_told_is_read_at_its_places_and_layers(data, processor):
     """Heads that are fitted to states at the right places have no loss; anywhere else there are only zeros."""
     from train_small_world_answers import (
         MOTION_SCALE,
-        OBJECT_MOTION_SCALE,
+        MOTIONS,
         POSITION_SCALE,
         AnswerTrainer,
         AuxiliaryHeads,
@@ -157,12 +207,12 @@ def test_what_is_told_is_read_at_its_places_and_layers(data, processor):
     # Between the start and the end of each motion.
     starts = [place for place, token in enumerate(ids) if token == config.motion_start_token_id]
     tokens = torch.tensor([list(range(start + 1, ids.index(config.motion_end_token_id, start))) for start in starts])
-    positions, motions = batch["mentioned_objects"].split((2, 4), dim=1)
-    is_known = ~motions.isnan().any(dim=1)
+    positions, motions = batch["mention_positions"], batch["mention_motions"]
+    is_known = motions >= 0
     assert 0 < is_known.sum() < len(places) and tokens.shape == (6, 48)
 
     torch.manual_seed(0)
-    heads = AuxiliaryHeads(config, 2)
+    heads = AuxiliaryHeads(config, 2, 2)
     states = [torch.zeros(1, len(ids), 256) for _ in range(5)]
 
     def fit(head, layer, places, targets):
@@ -179,9 +229,10 @@ def test_what_is_told_is_read_at_its_places_and_layers(data, processor):
     ).solution.T
     heads.token_place.bias.data.zero_()
     for number, layer in enumerate((2, 3)):
-        fit(heads.motions[number], layer, places[is_known], motions[is_known] / torch.tensor(OBJECT_MOTION_SCALE))
+        fit(heads.motions[number], layer, places[is_known], 50 * one_hot(motions[is_known], len(MOTIONS)).float())
     trainer = SimpleNamespace(_heads=heads, _model_config=lambda: config, objective=ObjectiveArguments())
     end = ids.index(config.bos_token_id, starts[3])
+    is_unscored = batch["mention_unscored_motions"]
 
     def losses(last):
         chosen = places < last
@@ -190,15 +241,25 @@ def test_what_is_told_is_read_at_its_places_and_layers(data, processor):
             [layer[:, :last] for layer in states],
             batch["input_ids"][:, :last],
             places[chosen],
-            batch["mentioned_objects"][chosen],
+            positions[chosen],
+            motions[chosen],
+            is_unscored[chosen],
             batch["motion_vectors"][:4],
         )
 
     told = losses(end)
     assert told["motion"] < 1e-6 and told["token_motion"] < 1e-6 and told["token_place"] < 1e-6
     assert told["position"] > 0.1
-    fit(heads.position, 1, places[places < end], positions[places < end] / POSITION_SCALE)
-    assert losses(end)["position"] < 1e-6
+    for number, layer in enumerate((1, 2)):
+        fit(heads.positions[number], layer, places[places < end], positions[places < end] / POSITION_SCALE)
+        assert (losses(end)["position"] < 1e-6) == (layer == 2)
+    # What is told wrong counts, unless it is left out of the softmax.
+    wrong = (motions + 1) % len(MOTIONS)
+    for number, layer in enumerate((2, 3)):
+        fit(heads.motions[number], layer, places[is_known], 50 * one_hot(wrong[is_known], len(MOTIONS)).float())
+    assert losses(end)["motion"] > 10
+    is_unscored = one_hot(wrong, len(MOTIONS)).bool()
+    assert losses(end)["motion"] < 2 * np.log(len(MOTIONS)) + 0.1
 
 
 def test_without_weight_it_is_tuning_as_usual_and_its_heads_are_not_saved(data, tmp_path):
@@ -246,5 +307,5 @@ def test_a_run_resumes_to_exactly_the_same_losses(data, tmp_path):
 def test_layers_that_the_model_does_not_have_are_named(data, tmp_path):
     from train_small_world_answers import main
 
-    with pytest.raises(ValueError, match=r"from 1 to 4, the model's layers, not \[1, 2, 5\]"):
+    with pytest.raises(ValueError, match=r"from 1 to 4, the model's layers, not \[1, 1, 2, 2, 5\]"):
         main(arguments(data, tmp_path, motion_layers=[2, 5]))
