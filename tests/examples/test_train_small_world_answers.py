@@ -136,13 +136,8 @@ def test_motions_that_a_shape_never_has_in_training_do_not_count_as_wrong(data, 
     rows = [dataset[index] for index in range(6)]
     numbers = 0
     for index, (document,) in enumerate(rows):
-        objects = read_sample(dataset.samples[index]["messages"][0]["content"][0]["path"]).scene.description.objects
-        shapes = {
-            scene_position: described.shape
-            for scene_position, described in zip(
-                read_sample(dataset.samples[index]["messages"][0]["content"][0]["path"]).scene.positions, objects
-            )
-        }
+        scene = read_sample(dataset.samples[index]["messages"][0]["content"][0]["path"]).scene
+        shapes = {place: each.shape for place, each in zip(scene.positions, scene.description.objects)}
         for mention in document.mentions:
             if mention.motion >= 0:
                 shape = shapes[mention.position]
