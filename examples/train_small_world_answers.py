@@ -74,14 +74,17 @@ class ObjectiveArguments:
         default=1.0, metadata={"help": "Weight of the errors of what hidden states tell of objects and motion tokens."}
     )
     token_layer: int = field(
-        default=1, metadata={"help": "Layers after which motion tokens tell where they are, and the motion there."}
+        default=1,
+        metadata={"help": "Number of layers after which motion tokens tell where they are, and the motion there."},
     )
     # "The red object" ends in a word that is no part of a name by itself: one layer sees which object that is, the next one where.
     position_layers: list[int] = field(
-        default_factory=lambda: [1, 2], metadata={"help": "Layers after which objects' names tell where these are."}
+        default_factory=lambda: [1, 2],
+        metadata={"help": "Numbers of layers after which objects' names tell where these are."},
     )
     motion_layers: list[int] = field(
-        default_factory=lambda: [2, 3], metadata={"help": "Layers after which objects' names tell what these do."}
+        default_factory=lambda: [2, 3],
+        metadata={"help": "Numbers of layers after which objects' names tell what these do."},
     )
 
 

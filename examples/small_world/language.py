@@ -35,6 +35,7 @@ from .scenes import (
     Motion,
     ObjectDescription,
     SceneDescription,
+    choose,
 )
 
 
@@ -260,8 +261,7 @@ def _appearance_questions(description: SceneDescription) -> dict[str, list[Quest
     ask("background_colour", "What colour is the background?", description.background_colour)
     ask("num_objects", "How many objects are there?", ("one", "two", "three")[len(description.objects) - 1])
     for described in description.objects:
-        by_shape = "the object" if single else f"the {described.shape}"
-        by_colour = "the object" if single else f"the {described.colour} object"
+        _, by_colour, by_shape = _object_names(description, described)
         ask("colour", f"What colour is {by_shape}?", described.colour)
         ask("shape", f"What shape is {by_colour}?", described.shape)
         ask("texture", f"What texture does {by_colour} have?", described.texture)
@@ -284,27 +284,20 @@ def _position_questions(
         yield Question(f"Where is {name}?", answer, "appearance", "position")
 
 
-def _object_names(description: SceneDescription, described: ObjectDescription) -> tuple[str, ...]:
-    """What an object may be called, first what names both its colour and its shape: no other of a scene has either."""
+def _object_names(description: SceneDescription, described: ObjectDescription) -> tuple[str, str, str]:
+    """What an object is called by its colour and its shape, by either alone: no other of a scene has one of them."""
     if len(description.objects) == 1:
-        return ("the object",)
-    return (
-        f"the {described.colour} {described.shape}",
-        f"the {described.colour} object",
-        f"the {described.shape}",
-    )
+        return ("the object",) * 3
+    return f"the {described.colour} {described.shape}", f"the {described.colour} object", f"the {described.shape}"
 
 
-def _choose_name(names: tuple[str, ...], generator: np.random.Generator) -> str:
-    """The first name, or in two of five cases another one, if there are others: of these, none is a held-out combination."""
-    first, *others = names
-    return first if not others or generator.random() < 0.6 else others[generator.integers(len(others))]
+def _choose_name(names: tuple[str, str, str], generator: np.random.Generator) -> str:
+    """A name, in two of five cases one by colour or shape alone, which is no held-out combination."""
+    return choose(generator, names, (0.6, 0.2, 0.2))
 
 
 def find_named_object(description: SceneDescription, question: str) -> tuple[int, str] | None:
     """Which object of a scene a question is about, and by what name it calls it; `None` where it is about none."""
-    if len(description.objects) == 1:
-        return (0, "the object") if "the object" in question else None
     for number, described in enumerate(description.objects):
         for name in _object_names(description, described):
             if re.search(rf"{name}\b", question):

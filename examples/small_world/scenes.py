@@ -232,8 +232,8 @@ def sample_scene(
     half_frame = np.array(frame_size[::-1]) / min(frame_size) / 2
     number = int(generator.integers(fewest, most + 1))
     moving = not still and num_clips == 1 and generator.random() < MOVING_CAMERA_PROBABILITY
-    camera = _choose(generator, CAMERA_MOTIONS[1:]) if moving else "still"
-    pattern, colour = _choose(generator, BACKGROUND_PATTERNS), _choose(generator, BACKGROUND_COLOURS)
+    camera = choose(generator, CAMERA_MOTIONS[1:]) if moving else "still"
+    pattern, colour = choose(generator, BACKGROUND_PATTERNS), choose(generator, BACKGROUND_COLOURS)
     while True:
         objects = [_sample_object(generator, split, single=number == 1, still=still or moving) for _ in range(number)]
         if len({described.shape for described in objects}) < number:
@@ -256,7 +256,7 @@ def sample_scene(
     )
 
 
-def _choose(generator: np.random.Generator, names: Sequence[str], probabilities: Sequence[float] | None = None) -> str:
+def choose(generator: np.random.Generator, names: Sequence[str], probabilities: Sequence[float] | None = None) -> str:
     # `Generator.choice` makes an array of the names each time, which takes longer than all the rest.
     if probabilities is None:
         return names[generator.integers(len(names))]
@@ -264,7 +264,7 @@ def _choose(generator: np.random.Generator, names: Sequence[str], probabilities:
 
 
 def _sample_object(generator: np.random.Generator, split: Split, single: bool, still: bool) -> ObjectDescription:
-    colour = _choose(generator, COLOURS)
+    colour = choose(generator, COLOURS)
     motion = Motion("still") if still else _sample_motion(generator, single)
     # Colour and direction come first, so that each is as frequent as the others in every split.
     held_out = {HELD_OUT_SHAPE_OF_COLOUR[colour]}
@@ -276,23 +276,23 @@ def _sample_object(generator: np.random.Generator, split: Split, single: bool, s
     if not shapes:
         return _sample_object(generator, split, single, still)
     return ObjectDescription(
-        shape=_choose(generator, shapes),
+        shape=choose(generator, shapes),
         colour=colour,
-        size=_choose(generator, list(SIZES)),
-        texture=_choose(generator, TEXTURES),
+        size=choose(generator, list(SIZES)),
+        texture=choose(generator, TEXTURES),
         motions=(motion,),
     )
 
 
 def _sample_motion(generator: np.random.Generator, single: bool) -> Motion:
-    kind = _choose(generator, list(MOTION_KINDS), list(MOTION_KINDS.values()))
+    kind = choose(generator, list(MOTION_KINDS), list(MOTION_KINDS.values()))
     if kind == "translation":
         speeds = list(SPEEDS) if single else ["slow", "medium"]
-        return Motion(kind, _choose(generator, list(DIRECTIONS)), _choose(generator, speeds))
+        return Motion(kind, choose(generator, list(DIRECTIONS)), choose(generator, speeds))
     if kind == "rotation":
-        return Motion(kind, _choose(generator, ["clockwise", "counterclockwise"]))
+        return Motion(kind, choose(generator, ["clockwise", "counterclockwise"]))
     if kind == "growth":
-        return Motion(kind, _choose(generator, ["grows", "shrinks"]))
+        return Motion(kind, choose(generator, ["grows", "shrinks"]))
     return Motion(kind)
 
 
