@@ -73,6 +73,10 @@ class ObjectiveArguments:
     auxiliary_loss_weight: float = field(
         default=1.0, metadata={"help": "Weight of the errors of what hidden states tell of objects and motion tokens."}
     )
+    motion_loss_weight: float = field(
+        default=1.0,
+        metadata={"help": "Among those, the weight of the errors of what names of objects tell of their motion."},
+    )
     token_layer: int = field(
         default=1,
         metadata={"help": "Number of layers after which motion tokens tell where they are, and the motion there."},
@@ -233,7 +237,9 @@ class AnswerTrainer(LanguageModelTrainer):
         share = num_labels / num_items_in_batch if num_items_in_batch is not None else 1.0
         # Heads that nothing is told of have gradients, too, of zero.
         parameters = sum(parameter.sum() for parameter in self._heads.parameters())
-        return loss + self.objective.auxiliary_loss_weight * share * sum(losses.values()) + 0.0 * parameters
+        weights = {"motion": self.objective.motion_loss_weight}
+        auxiliary_loss = sum(weights.get(name, 1.0) * value for name, value in losses.items())
+        return loss + self.objective.auxiliary_loss_weight * share * auxiliary_loss + 0.0 * parameters
 
     @property
     def _heads(self) -> AuxiliaryHeads:

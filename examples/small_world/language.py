@@ -28,6 +28,7 @@ from .scenes import (
     CAMERA_MOTIONS,
     COLOURS,
     DIRECTIONS,
+    HELD_OUT_SHAPE_OF_COLOUR,
     MOTION_KINDS,
     MOVING_CAMERA_PROBABILITY,
     SHAPES,
@@ -228,7 +229,8 @@ def ask_questions(
         generator (`np.random.Generator`): Chooses among the questions.
         num_appearance_questions (`int`, *optional*, defaults to 2): How many questions about appearance, each about another attribute;
             `None` for all about all objects. About motion, all are asked. Where neither is asked for, an object of several is named by
-            its colour and its shape; among all questions about appearance and motion, in two of five cases by one of these alone.
+            its colour and its shape; among all questions about appearance and motion, in two of five cases by one of these alone. All
+            are those to learn from: without what is found by exclusion, see [`is_found_by_exclusion`].
         positions (`tuple[tuple[float, float], ...]`, defaults to `()`): The centre of each object in the first frame, where it is to be
             asked for, too, among all questions about appearance.
 
@@ -247,6 +249,8 @@ def ask_questions(
         questions = [appearance[name][generator.integers(len(appearance[name]))] for name in chosen]
     if description.objects[0].motions:
         questions += _motion_questions(description, generator, choose_names=num_appearance_questions is None)
+    if num_appearance_questions is None:
+        return [question for question in questions if not is_found_by_exclusion(description, question.question)]
     return questions
 
 
@@ -303,6 +307,33 @@ def find_named_object(description: SceneDescription, question: str) -> tuple[int
             if re.search(rf"{name}\b", question):
                 return number, name
     return None
+
+
+def is_found_by_exclusion(description: SceneDescription, question: str) -> bool:
+    """
+    Whether another object of a scene could not be the one that a question is about, of what training shows.
+
+    Where training has no red star, "the star" is also found by leaving red objects out. Who learns that does not find a red star.
+
+    Args:
+        description (`SceneDescription`): The scene.
+        question (`str`): A question about it.
+
+    Returns:
+        `bool`: Whether another object has a colour that is held out for the shape in the question, or a shape for which the colour in
+        the question is held out.
+    """
+    found = find_named_object(description, question)
+    if found is None:
+        return False
+    number, name = found
+    asked = description.objects[number]
+    others = description.objects[:number] + description.objects[number + 1 :]
+    return any(
+        (asked.shape in name and HELD_OUT_SHAPE_OF_COLOUR[other.colour] == asked.shape)
+        or (asked.colour in name and HELD_OUT_SHAPE_OF_COLOUR[asked.colour] == other.shape)
+        for other in others
+    )
 
 
 def _motion_questions(

@@ -270,6 +270,16 @@ def test_without_weight_it_is_tuning_as_usual_and_its_heads_are_not_saved(data, 
     assert files[1] == files[0] - {"training_args.bin"}
 
 
+def test_the_motion_of_objects_has_a_weight_of_its_own(data, tmp_path):
+    from train_small_world_answers import main
+
+    for weight in ("0.0", "0.25"):
+        main(arguments(data, tmp_path / weight, max_steps=1, motion_loss_weight=weight))
+    (without,), (loss,) = (logged(tmp_path / weight) for weight in ("0.0", "0.25"))
+    (motion,) = logged(tmp_path / "0.25", "motion_loss")
+    assert loss - without == pytest.approx(0.25 * motion, rel=1e-3)
+
+
 def test_hidden_states_learn_to_tell_where_and_how(data, tmp_path):
     from train_small_world_answers import main
 
