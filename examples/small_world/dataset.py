@@ -51,7 +51,8 @@ class SmallWorldOptions:
         num_clips (`int`, defaults to 1): Clips of 24 frames, 4 seconds, in a video.
         frame_size (`tuple[int, int]`, defaults to `(128, 128)`): Height and width in pixels, both even.
         questions (`str`, defaults to `"some"`): "some" asks two questions about the appearance of a video and three of an image; "all"
-            asks everything about the appearance of each object, and where it is, for models to learn to tell objects apart.
+            asks everything about the appearance of each object, and where it is, for models to learn to tell objects apart, but nothing
+            whose object is found by exclusion (see [`~small_world.language.is_found_by_exclusion`]).
     """
 
     seed: int = 0
