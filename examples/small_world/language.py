@@ -313,7 +313,7 @@ def is_found_by_exclusion(description: SceneDescription, question: str) -> bool:
     """
     Whether another object of a scene could not be the one that a question is about, of what training shows.
 
-    Where training has no red star, "the star" is also found by leaving red objects out. Who learns that does not find a red star.
+    Where training has no red star, "the star" is also found by leaving red objects out. A model that learns that finds no red star.
 
     Args:
         description (`SceneDescription`): The scene.

@@ -251,45 +251,46 @@ def test_answers_are_balanced(scenes, language):
             assert abs(count / counts.total() - share) < tolerance, (attribute, answer)
 
 
-def test_all_questions_are_about_each_object(scenes, dataset):
+def test_all_questions_are_about_each_object(scenes, language, dataset):
     options = dataset.SmallWorldOptions(questions="all", num_objects=(2, 3))
-    named, num_places = Counter(), 0
+    named = Counter()
     for sample in [
-        make(options, index) for make in (dataset.video_sample, dataset.image_sample) for index in range(20)
+        make(options, index) for make in (dataset.video_sample, dataset.image_sample) for index in range(40)
     ]:
         objects = sample.description.objects
         asked = Counter(question.attribute for question in sample.questions if question.type == "appearance")
         assert all(asked[name] == 1 for name in ("num_objects", "background_pattern", "background_colour"))
+        assert not any(language.is_found_by_exclusion(sample.description, each.question) for each in sample.questions)
+        answers = {question.question: question.answer for question in sample.questions}
         shown = {described.shape for described in objects}
         held_out = {described.colour: scenes.HELD_OUT_SHAPE_OF_COLOUR[described.colour] for described in objects}
-        # Objects that are found by their shape, and by their colour, but not by exclusion.
-        num_by_shape = len(shown.difference(held_out.values()))
-        num_by_colour = len([colour for colour in held_out if held_out[colour] not in shown])
-        assert (asked["colour"], asked["shape"], asked["texture"]) == (num_by_shape, num_by_colour, num_by_colour)
-        answers = {question.question: question.answer for question in sample.questions}
         for described, (x, y) in zip(objects, sample.scene.positions):
-            question = f"What shape is the {described.colour} object?"
-            assert (held_out[described.colour] in shown) == (question not in answers)
-            assert answers.get(question, described.shape) == described.shape
-            names = {f"the {described.colour} {described.shape}": "both", f"the {described.shape}": "shape"}
-            names |= {f"the {described.colour} object": "colour"}
+            shape, colour = described.shape, described.colour
+            excludes = {"shape": shape in held_out.values(), "colour": held_out[colour] in shown}
+            assert answers.get(f"What colour is the {shape}?") == (None if excludes["shape"] else colour)
+            assert answers.get(f"What shape is the {colour} object?") == (None if excludes["colour"] else shape)
+            texture = answers.get(f"What texture does the {colour} object have?")
+            assert texture == (None if excludes["colour"] else described.texture)
+            names = {f"the {colour} {shape}": "both", f"the {shape}": "shape", f"the {colour} object": "colour"}
+            places = [answers[f"Where is {name}?"] for name in names if f"Where is {name}?" in answers]
+            for place in places:
+                assert ("left" in place, "right" in place) == (x < -0.12, x > 0.12)
+                is_low = place in ("down", "lower left", "lower right")
+                assert (place.startswith("up"), is_low) == (y < -0.12, y > 0.12)
+                assert (place == "middle") == (max(abs(x), abs(y)) <= 0.12)
+            if all(excludes.values()):
+                assert not places
+            if any(excludes.values()):
+                continue
+            assert len(places) == 1
             for question in sample.questions:
                 if question.attribute in ("position", "direction", "rotation", "growth", "motion_kind"):
                     named.update(
                         called for name, called in names.items() if re.search(rf"{name}\b", question.question)
                     )
-            places = [answers[f"Where is {name}?"] for name in names if f"Where is {name}?" in answers]
-            num_places += len(places)
-            for place in places:
-                assert ("left" in place, "right" in place) == (x < -0.12, x > 0.12)
-                assert (place.startswith("up"), place in ("down", "lower left", "lower right")) == (
-                    y < -0.12,
-                    y > 0.12,
-                )
-                assert (place == "middle") == (max(abs(x), abs(y)) <= 0.12)
-    assert num_places > 40
-    # Three fifths and a fifth each, but that those which both colour and shape name are left out more.
-    assert all(0.15 < named[called] / named.total() < 0.6 for called in ("both", "colour", "shape"))
+    # Three fifths and a fifth each.
+    shares = {called: count / named.total() for called, count in named.items()}
+    assert shares == pytest.approx({"both": 0.6, "colour": 0.2, "shape": 0.2}, abs=4 * np.sqrt(0.24 / named.total()))
     some = dataset.video_sample(dataset.SmallWorldOptions(num_objects=(2, 3)), 0)
     assert len([question for question in some.questions if question.type == "appearance"]) == 2
     with pytest.raises(ValueError, match="`questions` must be 'some' or 'all', not 'none'"):
