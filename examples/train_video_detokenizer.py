@@ -98,11 +98,11 @@ class ModelArguments:
     keyframe_pipeline: str | None = field(
         default=None, metadata={"help": "Keyframe detokenizer that the saved pipeline shall have, too."}
     )
-    motion_channels_scale: float = field(
+    motion_input_scale: float = field(
         default=1.0,
         metadata={
-            "help": "Factor of the initial weights of a new U-Net's motion channels: motion that is small in units of its "
-            "standard deviation is else learned late."
+            "help": "Factor of the initial weights that take in the motion, those of a new U-Net's motion channels and of a new "
+            "motion encoder: motion that is small in units of its standard deviation is else learned late, or from the channels alone."
         },
     )
     trainable: str = field(default="all", metadata={"help": "`all`, `temporal` or `new` layers."})
@@ -331,10 +331,12 @@ def build_pipeline(args: ModelArguments) -> VideoLaVITDetokenizerPipeline:
         else:
             vae = AutoencoderKLTemporalDecoder.from_pretrained(args.vae)
             unet = UNetSpatioTemporalMotionConditionModel(**(args.unet_config or {}))
-            with torch.no_grad():
-                unet.conv_in.weight[:, -2:] *= args.motion_channels_scale
         encoder_config = {"cross_attention_dim": unet.config.cross_attention_dim, **(args.motion_encoder_config or {})}
-        pipe = VideoLaVITDetokenizerPipeline(vae, unet, scheduler, MotionConditionEncoder(**encoder_config))
+        motion_encoder = MotionConditionEncoder(**encoder_config)
+        with torch.no_grad():
+            unet.conv_in.weight[:, -2:] *= args.motion_input_scale
+            motion_encoder.proj_in.weight *= args.motion_input_scale
+        pipe = VideoLaVITDetokenizerPipeline(vae, unet, scheduler, motion_encoder)
     if args.motion_tokenizer is not None:
         pipe.register_modules(
             motion_tokenizer=VideoLaVITMotionTokenizer.from_pretrained(args.motion_tokenizer, dtype=torch.float32)

@@ -375,18 +375,22 @@ def test_a_part_of_the_videos_can_be_trained_on(parts, tmp_path):
         DataArguments(train_videos=["videos"], max_train_samples=0)
 
 
-def test_motion_channels_of_a_new_model_can_begin_larger(parts):
+def test_motion_can_begin_with_more_weight_in_a_new_model(parts):
     from train_video_detokenizer import ModelArguments, build_pipeline
 
-    weights = []
+    pipelines = []
     for scale in (1.0, 10.0):
         torch.manual_seed(0)
         args = ModelArguments(
             vae=str(parts / "vae"),
             unet_config=UNET,
             motion_encoder_config=MOTION_ENCODER,
-            motion_channels_scale=scale,
+            motion_input_scale=scale,
         )
-        weights.append(build_pipeline(args).unet.conv_in.weight)
-    torch.testing.assert_close(weights[1][:, 8:], 10 * weights[0][:, 8:])
-    assert torch.equal(weights[1][:, :8], weights[0][:, :8])
+        pipelines.append(build_pipeline(args))
+    channels = [pipe.unet.conv_in.weight for pipe in pipelines]
+    torch.testing.assert_close(channels[1][:, 8:], 10 * channels[0][:, 8:])
+    assert torch.equal(channels[1][:, :8], channels[0][:, :8])
+    encoders = [pipe.motion_encoder.state_dict() for pipe in pipelines]
+    torch.testing.assert_close(encoders[1].pop("proj_in.weight"), 10 * encoders[0].pop("proj_in.weight"))
+    torch.testing.assert_close(encoders[1], encoders[0], rtol=0, atol=0)
