@@ -1,6 +1,7 @@
 """Stage 1 of the video detokenizer."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -375,18 +376,18 @@ def test_a_part_of_the_videos_can_be_trained_on(parts, tmp_path):
         DataArguments(train_videos=["videos"], max_train_samples=0)
 
 
-def test_motion_can_begin_with_more_weight_in_a_new_model(parts):
+@pytest.mark.parametrize("source", ["vae", "stable_video_diffusion"])
+def test_motion_can_begin_with_more_weight_in_a_new_model(parts, tmp_path, source):
     from train_video_detokenizer import ModelArguments, build_pipeline
 
+    shutil.copytree(parts / "vae", tmp_path / "vae")
+    UNetSpatioTemporalConditionModel(**UNET | {"in_channels": 8}).save_pretrained(tmp_path / "unet")
+    sources = {"vae": {"vae": str(tmp_path / "vae"), "unet_config": UNET}}
+    sources["stable_video_diffusion"] = {"stable_video_diffusion": str(tmp_path)}
     pipelines = []
     for scale in (1.0, 10.0):
         torch.manual_seed(0)
-        args = ModelArguments(
-            vae=str(parts / "vae"),
-            unet_config=UNET,
-            motion_encoder_config=MOTION_ENCODER,
-            motion_input_scale=scale,
-        )
+        args = ModelArguments(**sources[source], motion_encoder_config=MOTION_ENCODER, motion_input_scale=scale)
         pipelines.append(build_pipeline(args))
     channels = [pipe.unet.conv_in.weight for pipe in pipelines]
     torch.testing.assert_close(channels[1][:, 8:], 10 * channels[0][:, 8:])
