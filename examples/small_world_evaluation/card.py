@@ -140,19 +140,35 @@ def _describe_questions(result: dict) -> str:
     )
 
 
+def _table_by_size(by_size: dict) -> str:
+    counts = {size: next(iter(shares.values()))["count"] for size, shares in by_size.items()}
+    header = ["right", *(f"{size}, {count} videos" for size, count in counts.items())]
+    attributes = next(iter(by_size.values()))
+    return _table(header, [[name, *(_percent(shares[name]) for shares in by_size.values())] for name in attributes])
+
+
 def _describe_text_to_video(result: dict) -> str:
     names = list(result)
-    rows = [[attribute, *(_percent(result[name][attribute]) for name in names)] for attribute in result[names[0]]]
+    attributes = [attribute for attribute in result[names[0]] if attribute != "by_size"]
+    rows = [[attribute, *(_percent(result[name][attribute]) for name in names)] for attribute in attributes]
     return (
         "### Text to video\n\nShare of videos whose pixels show, to a program that finds and follows the object, what was asked for.\n\n"
         + _table(["right", *names], rows)
+        + f"\n\n{names[0].capitalize()}, by the object's size:\n\n"
+        + _table_by_size(result[names[0]]["by_size"])
     )
 
 
 def _describe_image_to_video(result: dict) -> str:
     rows = [[name, _percent(result[name])] for name in ("direction", "speed", "identity")]
     error = f"\n\nDirections are off by {_number(result['direction_error'], 1)} degrees."
-    return "### Image to video\n\n" + _table(["right", "share"], rows) + error
+    return (
+        "### Image to video\n\n"
+        + _table(["right", "share"], rows)
+        + error
+        + "\n\nBy the object's size:\n\n"
+        + _table_by_size(result["by_size"])
+    )
 
 
 def _describe_long_video(result: dict) -> str:

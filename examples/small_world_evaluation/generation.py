@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from small_world.language import parse_caption
 from small_world.measurement import background_drift, measure_video, object_identity
-from small_world.scenes import CLIP_LENGTH, DIRECTIONS, SceneDescription
+from small_world.scenes import CLIP_LENGTH, DIRECTIONS, SIZES, SceneDescription
 from tqdm.auto import tqdm
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline
@@ -103,35 +103,45 @@ def check_video(frames: np.ndarray, description: SceneDescription) -> dict[str, 
 
 
 def measure_text_to_video(videos: Sequence[np.ndarray], prompts: Sequence[str]) -> dict:
-    """How many videos show what their prompts tell, by attribute, and how far directions are off, in degrees."""
-    outcomes: dict[str, list[bool]] = defaultdict(list)
-    for frames, prompt in zip(videos, prompts):
-        for name, right in check_video(frames, parse_caption(prompt)).items():
-            outcomes[name].append(right)
-    return {name: proportion(values) for name, values in outcomes.items()}
+    """How many videos show what their prompts tell, by attribute, of all videos and of those of each size of object ("by_size")."""
+    descriptions = [parse_caption(prompt) for prompt in prompts]
+    outcomes = [check_video(frames, description) for frames, description in zip(videos, descriptions)]
+    return {**_proportions(outcomes), "by_size": _by_size(outcomes, descriptions)}
 
 
 def measure_image_to_video(
     videos: Sequence[np.ndarray], descriptions: Sequence[SceneDescription], originals: Sequence[np.ndarray]
 ) -> dict:
     """
-    How many videos that go on from an image move as the prompt tells, and still show the object of the image.
+    How many videos that go on from an image move as the prompt tells, and still show the object of the image, of all videos and
+    of those of each size of object ("by_size"); and how far directions are off, in degrees.
 
     Args:
         videos (`Sequence[np.ndarray]`): Generated frames.
         descriptions (`Sequence[SceneDescription]`): What the prompts tell.
         originals (`Sequence[np.ndarray]`): Frames of the real videos that the images are from, of the same size.
     """
-    outcomes: dict[str, list[bool]] = defaultdict(list)
-    angles = []
+    outcomes, angles = [], []
     for frames, description, original in zip(videos, descriptions, originals):
         right = check_video(frames, description)
         identity = object_identity(frames, original)
-        outcomes["direction"].append(right["direction"])
-        outcomes["speed"].append(right["speed"])
-        outcomes["identity"].append(identity is not None and identity.same_colour and identity.same_shape)
+        same = identity is not None and identity.same_colour and identity.same_shape
+        outcomes.append({"direction": right["direction"], "speed": right["speed"], "identity": same})
         angles.append(direction_error(frames, description))
-    return {**{name: proportion(values) for name, values in outcomes.items()}, "direction_error": mean(angles)}
+    return {**_proportions(outcomes), "direction_error": mean(angles), "by_size": _by_size(outcomes, descriptions)}
+
+
+def _proportions(outcomes: Sequence[dict[str, bool]]) -> dict[str, dict]:
+    return {name: proportion([outcome[name] for outcome in outcomes]) for name in outcomes[0]}
+
+
+def _by_size(outcomes: Sequence[dict[str, bool]], descriptions: Sequence[SceneDescription]) -> dict[str, dict]:
+    sizes = [description.objects[0].size for description in descriptions]
+    return {
+        size: _proportions([outcome for outcome, own in zip(outcomes, sizes) if own == size])
+        for size in SIZES
+        if size in sizes
+    }
 
 
 def direction_error(frames: np.ndarray, description: SceneDescription) -> float:

@@ -103,6 +103,8 @@ def test_every_part_is_measured_once_and_written_into_the_card(checkpoint, tmp_p
     assert "questions: measured already" in capsys.readouterr().out
 
     assert results["parts"]["text_to_video"]["with motion tokens"]["all"]["count"] == 2
+    by_size = results["parts"]["image_to_video"]["by_size"]
+    assert sum(shares["identity"]["count"] for shares in by_size.values()) == 2
     assert len(results["parts"]["token_rates"]["motion_tokens"]) == 2
     assert list(results["parts"]["long_video"]["none"]) == ["clip 2", "clip 3", "clip 4"]
     assert results["parts"]["token_rates"]["frame_by_frame"][-1]["pictures"] == 24
@@ -117,6 +119,8 @@ def test_every_part_is_measured_once_and_written_into_the_card(checkpoint, tmp_p
     assert "## Training\n\nIn two runs.\n" in card.text
     assert "### What the results come from\n\nWeights are random.\n" in card.text
     tokens = results["parts"]["token_rates"]["motion_tokens"][0]["tokens"]
+    counts = " | ".join(f"{size}, {shares['identity']['count']} videos" for size, shares in by_size.items())
+    assert card.text.count(f"| right | {counts} |") == 2
     assert f"| {tokens} (of this model) |" in card.text and f"| {tokens} |" in card.text
     assert "| pretrain | 12.5 |" in card.text and (checkpoint / "media" / "text_to_video.png").exists()
     for name in (

@@ -29,9 +29,33 @@ def test_videos_that_show_what_was_asked_for_are_right(moving):
 
     prompts, videos = zip(*moving)
     result = measure_text_to_video(videos, prompts)
-    assert {name: share["value"] for name, share in result.items()} == dict.fromkeys(
-        ("colour", "shape", "direction", "speed", "all"), 1.0
-    )
+    by_size = result.pop("by_size")
+    right = dict.fromkeys(("colour", "shape", "direction", "speed", "all"), 1.0)
+    assert {name: share["value"] for name, share in result.items()} == right
+    for shares in by_size.values():
+        assert {name: share["value"] for name, share in shares.items()} == right
+
+
+def test_each_video_counts_for_the_size_of_its_object(moving):
+    from small_world.language import parse_caption
+    from small_world_evaluation.generation import measure_image_to_video, measure_text_to_video
+
+    prompts, videos = zip(*moving)
+    descriptions = [parse_caption(prompt) for prompt in prompts]
+    sizes = [description.objects[0].size for description in descriptions]
+    # Those of the first prompt's size stand still.
+    videos = [frames[:1].repeat(len(frames), 0) if size == sizes[0] else frames for frames, size in zip(videos, sizes)]
+    for result in (
+        measure_text_to_video(videos, prompts),
+        measure_image_to_video(videos, descriptions, videos),
+    ):
+        by_size = result["by_size"]
+        assert {size: shares["direction"]["count"] for size, shares in by_size.items()} == {
+            size: sizes.count(size) for size in ("small", "medium", "large") if size in sizes
+        }
+        assert len(by_size) > 1
+        for size, shares in by_size.items():
+            assert shares["direction"]["value"] == (size != sizes[0])
 
 
 def test_videos_that_stand_still_or_are_empty_have_no_direction(moving):
