@@ -27,6 +27,7 @@ import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .benchmarks import DAMAGE
+from .generation import ATTRIBUTES
 
 
 TEMPLATE = Path(__file__).parents[2] / "model_cards" / "videolavit-tiny.md"
@@ -141,16 +142,14 @@ def _describe_questions(result: dict) -> str:
 
 
 def _table_by_size(by_size: dict) -> str:
-    counts = {size: next(iter(shares.values()))["count"] for size, shares in by_size.items()}
-    header = ["right", *(f"{size}, {count} videos" for size, count in counts.items())]
+    header = ["right", *(f"{size}, {shares['direction']['count']} videos" for size, shares in by_size.items())]
     attributes = next(iter(by_size.values()))
     return _table(header, [[name, *(_percent(shares[name]) for shares in by_size.values())] for name in attributes])
 
 
 def _describe_text_to_video(result: dict) -> str:
     names = list(result)
-    attributes = [attribute for attribute in result[names[0]] if attribute != "by_size"]
-    rows = [[attribute, *(_percent(result[name][attribute]) for name in names)] for attribute in attributes]
+    rows = [[right, *(_percent(result[name][right]) for name in names)] for right in (*ATTRIBUTES, "all")]
     return (
         "### Text to video\n\nShare of videos whose pixels show, to a program that finds and follows the object, what was asked for.\n\n"
         + _table(["right", *names], rows)
