@@ -26,8 +26,11 @@ and started again with the same arguments, it goes on from its last checkpoint.
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from torch import nn
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
 from training.language_modeling import (
     GenerationCallback,
@@ -38,7 +41,7 @@ from training.language_modeling import (
 from training.packing import DocumentBuilder, FlatteningCollator, PackedDataset
 from training.token_shards import load_mixture
 from training.trainer import prepare_run, train_and_save
-from transformers import AutoModelForCausalLM, AutoProcessor
+from transformers import AutoModelForCausalLM, AutoProcessor, ProcessorMixin
 
 import transformers_videolavit  # noqa: F401
 
@@ -61,7 +64,14 @@ class ModelArguments(LanguageModelArguments):
     train_merger: bool = field(
         default=True,
         metadata={
-            "help": "Whether the merger and the projector are trained with the language model, where there are keyframes to train them."
+            "help": "Whether the merger is trained with the language model, where there are keyframes to train it. Visual codes are read "
+            "from what it gives: a model that is to write codes for a detokenizer that knows them keeps it."
+        },
+    )
+    train_projector: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether the projector is trained with the language model, where there are keyframes to train it."
         },
     )
     trainable_parameters: str | None = field(
@@ -95,6 +105,13 @@ class DataArguments:
     motion_tokens: bool = field(
         default=True, metadata={"help": "Whether videos have motion; without, they are their keyframes alone."}
     )
+    given_keyframe_probability: float = field(
+        default=0.0,
+        metadata={
+            "help": "How often the first keyframe of a video behind its text is given as continuous features, for image to video, "
+            "in place of being generated."
+        },
+    )
     sample_prompts: list[str] | None = field(
         default=None, metadata={"help": "Descriptions of videos that the model generates after each evaluation."}
     )
@@ -118,14 +135,79 @@ def main(args: list[str] | None = None):
     model_args, data_args, training_args = parse_arguments(ARGUMENTS, args, description=__doc__)
     checkpoint = prepare_run(training_args)
 
+    model, processor = load_model(model_args)
+    pretrain(model, processor, model_args, data_args, training_args, checkpoint)
+
+
+def pretrain(
+    model: nn.Module,
+    processor: ProcessorMixin,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training_args: VideoLaVITTrainingArguments,
+    checkpoint: str | None,
+    trainer_class: type[LanguageModelTrainer] = LanguageModelTrainer,
+    save: Callable[[Path], None] | None = None,
+    **trainer_kwargs,
+) -> None:
+    """
+    Trains a loaded model and saves it.
+
+    Args:
+        model (`VideoLaVITForCausalLM`): The model.
+        processor ([`VideoLaVITProcessor`]): Its processor.
+        model_args, data_args, training_args: The program's arguments.
+        checkpoint (`str`, *optional*): The checkpoint to go on from.
+        trainer_class (`type`, defaults to [`LanguageModelTrainer`]): What trains it.
+        save (`Callable`, *optional*): Writes the trained model to a folder, as of [`train_and_save`].
+        trainer_kwargs: Further arguments of `trainer_class`.
+    """
+    train_dataset, eval_dataset = build_datasets(model, processor, data_args, training_args)
+    # What no image goes through would only shrink, by the decay of weights.
+    has_images = train_dataset.has_images
+    freeze_tokenizers(model, model_args.train_merger and has_images, model_args.train_projector and has_images)
+    trainer = trainer_class(
+        model=model,
+        args=training_args,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        data_collator=FlatteningCollator(model.config, always_image=has_images),
+        processing_class=processor,
+        callbacks=[
+            GenerationCallback(
+                processor, data_args.sample_prompts or [], "video", data_args.detokenizer, data_args.sample_size
+            )
+        ],
+        **trainer_kwargs,
+    )
+    train_and_save(
+        trainer,
+        checkpoint,
+        save,
+        tags=["text-to-video"],
+        base_model=model_args.model_name_or_path,
+        description=DESCRIPTION,
+        usage=USAGE,
+    )
+
+
+def load_model(model_args: ModelArguments) -> tuple[nn.Module, ProcessorMixin]:
+    """The model to be trained, and its processor."""
     processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)
     model = AutoModelForCausalLM.from_pretrained(
         model_args.model_name_or_path, dtype=model_args.dtype, attn_implementation=model_args.attn_implementation
     )
     if model_args.trainable_parameters is not None:
         restrict_training(model, model_args.trainable_parameters)
+    return model, processor
 
-    def build_dataset(mixture: list[dict], prompt_dropout: float) -> PackedDataset:
+
+def build_datasets(
+    model: nn.Module, processor: ProcessorMixin, data_args: DataArguments, training_args: VideoLaVITTrainingArguments
+) -> tuple[PackedDataset, PackedDataset | None]:
+    """The rows to train on, and those to evaluate on if there are any."""
+
+    def build(mixture: list[dict], prompt_dropout: float) -> PackedDataset:
         builder = DocumentBuilder(
             processor.tokenizer,
             processor.image_processor,
@@ -136,40 +218,17 @@ def main(args: list[str] | None = None):
             data_args.continuous_features,
             data_args.generation_bos,
             data_args.motion_tokens,
+            data_args.given_keyframe_probability,
         )
         samples = load_mixture(mixture, seed=training_args.seed)
         return PackedDataset(samples, builder, training_args.seed, data_args.preprocessing_num_workers)
 
     with training_args.main_process_first(desc="counting tokens"):
-        train_dataset = build_dataset(data_args.mixture, data_args.prompt_dropout)
+        train_dataset = build(data_args.mixture, data_args.prompt_dropout)
         eval_dataset = None
         if data_args.eval_files is not None:
-            eval_dataset = build_dataset([{"path": data_args.eval_files, "weight": 1.0}], prompt_dropout=0.0)
-
-    # What no image goes through would only shrink, by the decay of weights.
-    train_images = model_args.train_merger and train_dataset.has_images
-    freeze_tokenizers(model, train_images)
-    trainer = LanguageModelTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
-        data_collator=FlatteningCollator(model.config, always_image=train_images),
-        processing_class=processor,
-        callbacks=[
-            GenerationCallback(
-                processor, data_args.sample_prompts or [], "video", data_args.detokenizer, data_args.sample_size
-            )
-        ],
-    )
-    train_and_save(
-        trainer,
-        checkpoint,
-        tags=["text-to-video"],
-        base_model=model_args.model_name_or_path,
-        description=DESCRIPTION,
-        usage=USAGE,
-    )
+            eval_dataset = build([{"path": data_args.eval_files, "weight": 1.0}], prompt_dropout=0.0)
+    return train_dataset, eval_dataset
 
 
 def restrict_training(model, pattern: str) -> None:

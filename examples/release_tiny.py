@@ -29,6 +29,7 @@ import torch
 from torch import nn
 from training.trainer import save_at_once
 from transformers import AutoModelForCausalLM, AutoProcessor, GenerationConfig, ProcessorMixin
+from transformers.hf_argparser import string_to_bool
 
 from diffusers_videolavit import VideoLaVITDetokenizerPipeline, VideoLaVITKeyframePipeline
 from transformers_videolavit.generation_videolavit import PUBLISHED_GENERATION
@@ -36,7 +37,11 @@ from transformers_videolavit.vector_quantization import VectorQuantizer
 
 
 # What a pipeline's configuration has for its calls.
-PIPELINE_GUIDANCE = ("max_guidance_scale", "keyframe_guidance_scale")
+PIPELINE_SETTINGS = {
+    "max_guidance_scale": float,
+    "keyframe_guidance_scale": float,
+    "continuous_keyframe": string_to_bool,
+}
 
 
 def halve(model: nn.Module) -> nn.Module:
@@ -120,8 +125,8 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--keyframe_detokenizer", type=Path, help="folder of the keyframe pipeline, if it is another")
     for name, value in PUBLISHED_GENERATION.items():
         parser.add_argument(f"--{name}", type=type(value), help=f"for `generate`, in place of the published {value}")
-    for name in PIPELINE_GUIDANCE:
-        parser.add_argument(f"--{name}", type=float, help="for the pipeline, in place of the published one")
+    for name, value_type in PIPELINE_SETTINGS.items():
+        parser.add_argument(f"--{name}", type=value_type, help="for the pipeline, in place of what is published")
     parser.add_argument("--times", type=Path, help="JSON file of the steps' seconds, to go with the model")
     parser.add_argument("--output_dir", type=Path, required=True, help="where to write the three repositories")
     parser.add_argument(
@@ -130,8 +135,8 @@ def main(args: list[str] | None = None) -> None:
     arguments = parser.parse_args(args)
     pretrained, instruct = load_language_model(arguments.pretrained), load_language_model(arguments.instruct)
     pipe = load_detokenizer(arguments.detokenizer, arguments.keyframe_detokenizer)
-    scales = {name: getattr(arguments, name) for name in PIPELINE_GUIDANCE}
-    pipe.register_to_config(**{name: value for name, value in scales.items() if value is not None})
+    settings = {name: getattr(arguments, name) for name in PIPELINE_SETTINGS}
+    pipe.register_to_config(**{name: value for name, value in settings.items() if value is not None})
     models = (pretrained[0], instruct[0], *models_of(pipe))
     given = {name: getattr(arguments, name) for name in PUBLISHED_GENERATION if getattr(arguments, name) is not None}
     for model in models[:2]:

@@ -320,6 +320,8 @@ def mean_motion(motion_vectors: torch.Tensor, latent_shape: tuple[int, int, int]
 
 def main(args: list[str] | None = None):
     model_args, data_args, objective, training_args = parse_arguments(ARGUMENTS, args, description=__doc__)
+    # The heads' losses are not part of the model's forward pass, by which unused parameters are found; none is unused.
+    training_args.ddp_find_unused_parameters = False
     checkpoint = prepare_run(training_args)
 
     processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)

@@ -137,7 +137,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
             ],
             "eval_files": [folder / "tokens/validation/*.parquet"],
         }
-        return Step("pretrain", arguments, output, "pretrain")
+        return Step("train_small_world_motion", arguments, output, "pretrain")
 
     def finetune(start: str, output: str, **arguments) -> Step:
         arguments |= {
@@ -159,7 +159,7 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
         arguments = {name: folder / part for name, part in parts.items()}
         # Of generated motion, few directions are right at the published guidance, most at this; and keyframes have fewer tokens.
         generation = {"visual_guidance_scale": 1.5, "motion_guidance_scale": 1.5, "min_visual_tokens": 1}
-        generation |= {"max_guidance_scale": 1.0, "keyframe_guidance_scale": 2.0}
+        generation |= {"max_guidance_scale": 1.0, "keyframe_guidance_scale": 2.0, "continuous_keyframe": True}
         return Step("release_tiny", arguments | generation, output)
 
     return {

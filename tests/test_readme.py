@@ -94,7 +94,13 @@ def test_training_commands_make_a_model_that_answers_and_generates(tmp_path, mon
         "merge_lora",
     }
     # Of the model that is trained by `make tiny`.
-    trained -= {"train_tiny", "train_small_world_encoder", "train_small_world_selector", "train_small_world_answers"}
+    trained -= {
+        "train_tiny",
+        "train_small_world_encoder",
+        "train_small_world_selector",
+        "train_small_world_answers",
+        "train_small_world_motion",
+    }
     assert trained <= set(programs)
 
     names = {}

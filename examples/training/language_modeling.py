@@ -202,16 +202,17 @@ def modality_means(
     return means, counts
 
 
-def freeze_tokenizers(model: nn.Module, train_merger: bool = True) -> None:
+def freeze_tokenizers(model: nn.Module, train_merger: bool = True, train_projector: bool = True) -> None:
     """
     Leaves the language model, the merger and the projector to be trained and freezes the rest: image encoder, selector,
     both quantizers and the motion tokenizer (Video-LaVIT, section 3.3).
 
     Args:
         model (`VideoLaVITForCausalLM`): The model.
-        train_merger (`bool`, defaults to `True`): Whether the merger and the projector are trained, too.
+        train_merger (`bool`, defaults to `True`): Whether the merger is trained, too.
+        train_projector (`bool`, defaults to `True`): Whether the projector is trained, too.
     """
     model.model.keyframe_tokenizer.requires_grad_(False)
     model.model.motion_tokenizer.requires_grad_(False)
     model.model.keyframe_tokenizer.merger.requires_grad_(train_merger)
-    model.model.multi_modal_projector.requires_grad_(train_merger)
+    model.model.multi_modal_projector.requires_grad_(train_projector)

@@ -95,6 +95,8 @@ class DocumentBuilder:
         generation_bos (`bool`, defaults to `True`): Whether `<s>` stands before a text that is followed by its visual, as
             published. The processor writes the prompts of images and videos without it.
         motion_tokens (`bool`, defaults to `True`): Whether videos have motion; without, they are their keyframes alone.
+        given_keyframe_probability (`float`, defaults to 0.0): How often the first keyframe of a video behind its text is given as
+            continuous features, for image to video, in place of being generated. Ours.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class DocumentBuilder:
         continuous_features: bool = True,
         generation_bos: bool = True,
         motion_tokens: bool = True,
+        given_keyframe_probability: float = 0.0,
     ):
         self.tokenizer = tokenizer
         self.image_processor = image_processor
@@ -118,6 +121,7 @@ class DocumentBuilder:
         self.continuous_features = continuous_features
         self.generation_bos = generation_bos
         self.motion_tokens = motion_tokens
+        self.given_keyframe_probability = given_keyframe_probability
 
     def __call__(self, sample: dict, generator: np.random.Generator) -> list[Document]:
         """
@@ -149,16 +153,23 @@ class DocumentBuilder:
             document.extend([self.config.bos_token_id])
         if text_first:
             document.extend(text)
+        is_given = self._is_given(sample, generator) if text_first else self.continuous_features
         for clip, (keyframe, *motion) in enumerate(blocks):
-            if text_first or not self.continuous_features or not sample["keyframes"]:
-                document.extend(keyframe)
-            else:
+            if is_given and sample["keyframes"] and (clip == 0 or not text_first):
                 self._extend_by_image(document, sample["keyframes"][clip], num_kept=len(keyframe) - 2)
+            else:
+                document.extend(keyframe)
             document.extend([token for block in motion for token in block])
         if not text_first:
             document.extend(text)
         document.extend([self.config.eos_token_id])
         return [document]
+
+    def _is_given(self, sample: dict, generator: np.random.Generator) -> bool:
+        # Nothing is drawn where nothing depends on it.
+        if self.given_keyframe_probability == 0 or not sample["motion_codes"] or not self.motion_tokens:
+            return False
+        return generator.random() < self.given_keyframe_probability
 
     def count_tokens(self, sample: dict) -> int:
         """Length of the longest form that a sample can take, over all its documents."""
@@ -250,9 +261,10 @@ class PackedDataset(torch.utils.data.Dataset):
 
     @property
     def has_images(self) -> bool:
-        """Whether images enter as continuous features: some keyframes are stored, and may come before their text."""
+        """Whether images enter as continuous features: some keyframes are stored, and may come before their text or be given."""
         numbers = pc.list_value_length(self.samples.data.column("keyframes"))
         is_wanted = self.builder.continuous_features and self.builder.text_first_probability < 1
+        is_wanted = is_wanted or self.builder.given_keyframe_probability > 0
         return is_wanted and bool(pc.any(pc.greater(numbers, 0)).as_py())
 
     def set_epoch(self, epoch: int) -> None:

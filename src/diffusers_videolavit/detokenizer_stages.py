@@ -14,6 +14,7 @@
 """The stages of the video detokenizer pipeline: checks, tokens, motion, keyframes, denoising and frames."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -57,6 +58,11 @@ def _encode_keyframes(language_model: PreTrainedModel, pixel_values: torch.Tenso
 def _decode_motion(owner: PreTrainedModel, motion_tokenizer: PreTrainedModel, codes, height, width) -> torch.Tensor:
     """Motion at a size, by a tokenizer that may be offloaded to the CPU with the model that owns it."""
     return motion_tokenizer.decode(codes, height=height, width=width)
+
+
+def _to_bytes(images: list[torch.Tensor] | torch.Tensor) -> list[torch.Tensor]:
+    """Images of values from 0 to 1 as a processor takes them."""
+    return [image.mul(255).round().to(device="cpu", dtype=torch.uint8) for image in images]
 
 
 class DetokenizerStagesMixin(DiffusionPipeline):
@@ -197,6 +203,7 @@ class DetokenizerStagesMixin(DiffusionPipeline):
         visual_codes: list[torch.LongTensor] | None = None,
         generation_mode: str = "video",
         generator: torch.Generator | list[torch.Generator] | None = None,
+        images: list[torch.Tensor] | torch.Tensor | None = None,
         **generate_kwargs: Any,
     ) -> tuple[list[list[torch.LongTensor]], list[list[torch.LongTensor]]]:
         """
@@ -210,17 +217,26 @@ class DetokenizerStagesMixin(DiffusionPipeline):
             generator (`torch.Generator` or `list[torch.Generator]`, *optional*):
                 One, or one a sample. One number is drawn from each, to seed the generator of the tokens: so what is drawn
                 after does not depend on the number of tokens.
+            images (`list[torch.Tensor]`, *optional*):
+                As `visual_codes`, but each keyframe is an image of shape `(3, height, width)`, values from 0 to 1, of which
+                the language model reads the continuous features.
             generate_kwargs: Passed to the language model's `generate`: `num_clips`, `guidance_scale`, `top_k` and so on.
 
         Returns:
-            `tuple` of two lists of one list a sample: visual codes and motion codes of its clips.
+            `tuple` of two lists of one list a sample: visual codes and motion codes of its clips, without codes of `images`.
         """
         device = self._execution_device
         if prompts is None:
-            prompts = [""] * len(visual_codes)
+            prompts = [""] * len(visual_codes if images is None else images)
         # An empty prompt is a sequence that only begins.
         prompts = [prompt or self.processor.tokenizer.bos_token for prompt in prompts]
-        inputs = self.processor(text=prompts, generation_mode=generation_mode, padding=True, return_tensors="pt")
+        image_inputs = {}
+        if images is not None:
+            prompts = [prompt + self.processor.image_token for prompt in prompts]
+            image_inputs = {"images": _to_bytes(images)}
+        inputs = self.processor(
+            text=prompts, **image_inputs, generation_mode=generation_mode, padding=True, return_tensors="pt"
+        )
 
         def derive(source: torch.Generator) -> torch.Generator:
             seed = torch.randint(2**62, (1,), generator=source, device=source.device).item()
@@ -256,15 +272,37 @@ class DetokenizerStagesMixin(DiffusionPipeline):
         inputs: VideoInputs,
         generator: torch.Generator | list[torch.Generator] | None,
         generate_kwargs: dict[str, Any],
+        decode_first_keyframes: Callable[[VideoInputs], torch.Tensor] | None,
     ) -> VideoInputs:
-        first_codes = None
+        """
+        Tokens that were not given. With `decode_first_keyframes`, which decodes the codes of the first clips to images, the
+        language model reads the first keyframes as continuous features.
+        """
+        first_codes, images = None, None
         if inputs.images is not None:
             first_codes = self.encode_images([video[0] for video in inputs.images])
         elif inputs.visual_codes is not None:
             first_codes = [video[0] for video in inputs.visual_codes]
+        if decode_first_keyframes is not None:
+            if first_codes is None:
+                clips, _ = self.generate_tokens(
+                    inputs.prompts, generation_mode="image", generator=generator, **generate_kwargs
+                )
+                first_codes = [codes for (codes,) in clips]
+            if inputs.images is None:
+                inputs = dataclasses.replace(inputs, visual_codes=[[codes] for codes in first_codes])
+                inputs = dataclasses.replace(inputs, images=[[image] for image in decode_first_keyframes(inputs)])
+            images = [video[0] for video in inputs.images]
         visual_codes, motion_codes = self.generate_tokens(
-            inputs.prompts, first_codes, generator=generator, num_clips=inputs.num_clips, **generate_kwargs
+            inputs.prompts,
+            first_codes if images is None else None,
+            images=images,
+            generator=generator,
+            num_clips=inputs.num_clips,
+            **generate_kwargs,
         )
+        if images is not None:
+            visual_codes = [[codes, *clips] for codes, clips in zip(first_codes, visual_codes)]
         if any(len(clips) != inputs.num_clips for clips in (*visual_codes, *motion_codes)):
             raise ValueError(
                 f"The language model generated {[len(clips) for clips in visual_codes]} keyframes and "
@@ -274,8 +312,7 @@ class DetokenizerStagesMixin(DiffusionPipeline):
 
     def encode_images(self, images: list[torch.Tensor]) -> list[torch.LongTensor]:
         """The visual codes of images of shape `(3, height, width)`, values from 0 to 1, by the language model's tokenizer."""
-        images = [image.mul(255).round().to(device="cpu", dtype=torch.uint8) for image in images]
-        pixel_values = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
+        pixel_values = self.processor.image_processor(_to_bytes(images), return_tensors="pt")["pixel_values"]
         return [
             codes.cpu() for codes in _encode_keyframes(self.language_model, pixel_values.to(self._execution_device))
         ]

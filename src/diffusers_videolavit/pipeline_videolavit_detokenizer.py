@@ -106,6 +106,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         processor (`VideoLaVITProcessor`, *optional*): Prepares what `language_model` reads and sorts what it writes.
         max_guidance_scale (`float`, *optional*, defaults to 3.0): What `__call__` takes where it is not given.
         keyframe_guidance_scale (`float`, *optional*, defaults to 7.0): As `max_guidance_scale`.
+        continuous_keyframe (`bool`, *optional*, defaults to `False`): As `max_guidance_scale`.
     """
 
     model_cpu_offload_seq = "language_model->motion_tokenizer->keyframe_token_decoder->keyframe_unet->keyframe_vae->motion_encoder->unet->vae"
@@ -135,6 +136,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         processor: ProcessorMixin | None = None,
         max_guidance_scale: float = 3.0,
         keyframe_guidance_scale: float = 7.0,
+        continuous_keyframe: bool = False,
     ):
         super().__init__()
         self.register_modules(
@@ -150,7 +152,11 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
             language_model=language_model,
             processor=processor,
         )
-        self.register_to_config(max_guidance_scale=max_guidance_scale, keyframe_guidance_scale=keyframe_guidance_scale)
+        self.register_to_config(
+            max_guidance_scale=max_guidance_scale,
+            keyframe_guidance_scale=keyframe_guidance_scale,
+            continuous_keyframe=continuous_keyframe,
+        )
         self.vae_scale_factor = num_pixels_a_latent(vae) if vae is not None else 8
         # Each level of the U-Net but the last halves the latent.
         num_levels = len(unet.config.block_out_channels) if unet is not None else 4
@@ -280,6 +286,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         keyframe_noise: torch.Tensor | None,
         output_type: str,
         keyframe_kwargs: dict[str, Any],
+        continuous_keyframe: bool,
         generate_kwargs: dict[str, Any],
         step_kwargs: dict[str, Any],
     ) -> Iterator[list | np.ndarray | torch.Tensor]:
@@ -291,7 +298,16 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         try:
             # 1. Generate the tokens that were not given
             if not inputs.has_motion:
-                inputs = self._generate_motion(inputs, generator, generate_kwargs)
+
+                def decode_first_keyframes(inputs: VideoInputs) -> torch.Tensor:
+                    keyframes = self._decode_keyframes(inputs, 0, height, width, last_frames=None, **keyframe_kwargs)
+                    # The language model is needed again.
+                    self.maybe_free_model_hooks()
+                    return keyframes
+
+                inputs = self._generate_motion(
+                    inputs, generator, generate_kwargs, decode_first_keyframes if continuous_keyframe else None
+                )
 
             for clip in range(inputs.num_clips):
                 # 2. Keyframe
@@ -365,6 +381,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         keyframe_guidance_scale: float | None = None,
         noise_constraint: str | None = "ddim_inversion",
         inversion_strength: float = 0.85,
+        continuous_keyframe: bool | None = None,
         generate_kwargs: dict[str, Any] | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
@@ -392,6 +409,8 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
             max_guidance_scale = self.config.max_guidance_scale
         if keyframe_guidance_scale is None:
             keyframe_guidance_scale = self.config.keyframe_guidance_scale
+        if continuous_keyframe is None:
+            continuous_keyframe = self.config.continuous_keyframe
         if callback_on_step_end_tensor_inputs is None:
             callback_on_step_end_tensor_inputs = ["latents"]
         if not isinstance(num_videos_per_prompt, int) or num_videos_per_prompt < 1:
@@ -445,6 +464,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
             keyframe_noise=keyframe_noise,
             output_type=output_type,
             keyframe_kwargs=keyframe_kwargs,
+            continuous_keyframe=continuous_keyframe,
             generate_kwargs=generate_kwargs or {},
             step_kwargs={
                 "callback_on_step_end": callback_on_step_end,
@@ -478,6 +498,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         keyframe_guidance_scale: float | None = None,
         noise_constraint: str | None = "ddim_inversion",
         inversion_strength: float = 0.85,
+        continuous_keyframe: bool | None = None,
         generate_kwargs: dict[str, Any] | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
@@ -535,6 +556,10 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
             inversion_strength (`float`, *optional*, defaults to 0.85):
                 The part of the denoising steps that the next keyframe takes from there: 0 repeats the last frame, 1 starts
                 from noise.
+            continuous_keyframe (`bool`, *optional*):
+                Whether the language model, where it generates the motion, reads the first keyframe as continuous features
+                of its image, given or decoded, in place of its codes, which hardly tell where things are. Ours: for a
+                language model that was trained so. By default what the pipeline's configuration has, `False` as published.
             generate_kwargs (`dict`, *optional*):
                 Passed to the language model's `generate`: `guidance_scale`, `motion_guidance_scale`, `top_k` and so on.
             generator (`torch.Generator` or `list[torch.Generator]`, *optional*): One, or one a video.
@@ -587,6 +612,7 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
             keyframe_guidance_scale=keyframe_guidance_scale,
             noise_constraint=noise_constraint,
             inversion_strength=inversion_strength,
+            continuous_keyframe=continuous_keyframe,
             generate_kwargs=generate_kwargs,
             generator=generator,
             latents=latents,

@@ -131,6 +131,48 @@ def test_motion_of_given_codes_is_generated(pipe):
         pipe("A boat", visual_codes=codes, image=torch.zeros(3, 8, 8), **FAST)
 
 
+@pytest.mark.parametrize("prompt", [None, "A boat"])
+def test_motion_of_a_continuous_keyframe_is_the_language_models(pipe, image, prompt):
+    call = {"latents": torch.zeros(1, 24, 4, 8, 8), "keyframe_noise": torch.zeros(1, 1, 3, 16, 16)}
+    text = (prompt or pipe.processor.tokenizer.bos_token) + "<image>"
+    inputs = pipe.processor(text=text, images=image, generation_mode="video", return_tensors="pt")
+    ids = pipe.language_model.generate(**inputs, generation_mode="video", num_motion_codes=48)
+    (motion,) = (codes for kind, codes in pipe.processor.post_process_multimodal_output(ids)[0] if kind == "motion")
+    frames = pipe(prompt, image=image, continuous_keyframe=True, **FAST, **call).frames
+    assert torch.equal(frames, pipe(image=image, motion_codes=motion, **FAST, **call).frames)
+
+
+def test_the_decoded_keyframe_of_a_prompt_is_read_as_its_image(pipe):
+    frames = pipe(PROMPTS, num_clips=2, continuous_keyframe=True, **FAST, generator=generators(0, 1, 2)).frames
+    assert frames.shape == (3, 47, 3, 16, 16)
+    single = pipe(PROMPTS[1], num_clips=2, continuous_keyframe=True, **FAST, generator=generators(1)).frames
+    torch.testing.assert_close(frames[1:2], single, atol=1e-3, rtol=0)
+
+    # Step by step: codes, their image, and its motion
+    (generator,) = generators(1)
+    ((codes,),), _ = pipe.generate_tokens(PROMPTS[1:2], generation_mode="image", generator=generator)
+    sizes = {"height": FAST["keyframe_height"], "width": FAST["keyframe_width"]}
+    steps = FAST["keyframe_num_inference_steps"]
+    keyframe = pipe.keyframe(
+        visual_codes=[codes], num_inference_steps=steps, **sizes, output_type="pt", generator=generator
+    ).images
+    keyframe = torch.nn.functional.interpolate(keyframe, (16, 16), mode="bicubic", antialias=True).clamp(0, 1)
+    later, motion = pipe.generate_tokens(PROMPTS[1:2], images=keyframe, generator=generator, num_clips=2)
+    expected = pipe(
+        image=[[keyframe[0]]], visual_codes=[[codes, *later[0]]], motion_codes=motion, **FAST, generator=generator
+    ).frames
+    torch.testing.assert_close(single, expected, atol=1e-3, rtol=0)
+
+
+def test_a_continuous_keyframe_is_what_the_configuration_has(image):
+    pipe = load_detokenizer_pipeline(with_motion_tokenizer=False, with_language_model=True)
+    call = {**FAST, "latents": torch.zeros(1, 24, 4, 8, 8), "keyframe_noise": torch.zeros(1, 1, 3, 16, 16)}
+    discrete, continuous = (pipe(image=image, continuous_keyframe=flag, **call).frames for flag in (False, True))
+    assert not torch.equal(discrete, continuous) and torch.equal(pipe(image=image, **call).frames, discrete)
+    pipe.register_to_config(continuous_keyframe=True)
+    assert torch.equal(pipe(image=image, **call).frames, continuous)
+
+
 def test_keyframes_of_later_clips_are_refused_where_the_language_model_makes_them(pipe, image):
     for keyframes in ({"visual_codes": [[[3, 1], [4, 1]]]}, {"image": [[image, image]]}):
         (name,) = keyframes

@@ -26,6 +26,7 @@ def checkpoint(tmp_path_factory):
     (folder / "times.json").write_text('{"pretrain": 12.5}')
     parts = ("--pretrained", folder / "model", "--instruct", folder / "model", "--detokenizer", folder / "detokenizer")
     parts += ("--visual_guidance_scale", 1.5, "--min_visual_tokens", 2, "--max_guidance_scale", 1.0)
+    parts += ("--continuous_keyframe", "true")
     main(
         [str(item) for item in (*parts, "--times", folder / "times.json", "--output_dir", folder / "videolavit-tiny")]
     )
@@ -47,6 +48,7 @@ def test_a_release_is_in_half_precision_but_for_its_codebooks(checkpoint):
     assert not list((checkpoint / "video-lavit").glob("*.py"))
     index = json.loads((checkpoint / "video-lavit-detokenizer" / "model_index.json").read_text())
     assert index["max_guidance_scale"] == 1.0 and index["keyframe_guidance_scale"] == 7.0
+    assert index["continuous_keyframe"] is True
     with safe_open(
         checkpoint / "video-lavit-detokenizer" / "unet" / "diffusion_pytorch_model.safetensors", framework="pt"
     ) as weights:

@@ -125,12 +125,25 @@ def test_a_model_in_half_precision_is_trained_in_single_precision(small, tmp_pat
 
 def test_chosen_parameters_alone_are_trained(small, tmp_path):
     trained = train(
-        small, tmp_path, max_steps=2, trainable_parameters=r"embed_tokens|lm_head", train_merger=False
+        small,
+        tmp_path,
+        max_steps=2,
+        trainable_parameters=r"embed_tokens|lm_head",
+        train_merger=False,
+        train_projector=False,
     ).state_dict()
     changed = {name for name, tensor in small[1].state_dict().items() if not torch.equal(tensor, trained[name])}
     assert changed == {"model.language_model.embed_tokens.weight", "lm_head.weight"}
     with pytest.raises(ValueError, match="no_such_layer"):
         train(small, tmp_path / "none", trainable_parameters="no_such_layer")
+
+
+def test_keyframes_that_are_given_train_the_projector_and_leave_the_codes(small, tmp_path):
+    settings = {"text_first_probability": 1.0, "given_keyframe_probability": 1.0, "train_merger": False}
+    trained = train(small, tmp_path, max_steps=2, **settings).state_dict()
+    changed = {name for name, tensor in small[1].state_dict().items() if not torch.equal(tensor, trained[name])}
+    assert "model.multi_modal_projector.weight" in changed
+    assert not [name for name in changed if name.startswith("model.keyframe_tokenizer")]
 
 
 def test_without_keyframes_the_way_of_images_stays_as_it_was(small, tmp_path):

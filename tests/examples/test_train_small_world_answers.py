@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import one_hot
-from training_runs import logged
+from training_runs import logged, run
 from transformers import AutoModelForCausalLM, AutoProcessor
 
 
@@ -307,6 +307,16 @@ def test_a_run_resumes_to_exactly_the_same_losses(data, tmp_path):
     main(arguments(data, tmp_path / "b"))
     for name in ("loss", "position_loss", "token_motion_loss"):
         assert logged(tmp_path / "b", name) == logged(tmp_path / "a", name)
+
+
+def test_two_processes_have_the_first_loss_of_one(data, tmp_path):
+    from train_small_world_answers import main
+
+    main(arguments(data, tmp_path / "one", max_steps=1))
+    settings = {"max_steps": 1, "per_device_train_batch_size": 1}
+    run("train_small_world_answers", *arguments(data, tmp_path / "two", **settings), num_processes=2)
+    (one,), (two,) = (logged(tmp_path / name, "loss_text") for name in ("one", "two"))
+    assert two == pytest.approx(one, abs=1e-4)
 
 
 def test_layers_that_the_model_does_not_have_are_named(data, tmp_path):

@@ -67,6 +67,43 @@ def test_without_stored_keyframes_or_on_request_conditions_are_discrete(small, s
         assert document.images == [] and document.labels == document.input_ids
 
 
+def test_a_given_keyframe_stands_behind_its_text_without_labels_and_its_motion_is_learned(small, samples):
+    config = small[0].config
+    settings = {"text_first_probability": 1.0, "prompt_dropout": 0.0, "continuous_features": False}
+    (generated,) = make_builder(small, **settings)(samples[2], np.random.default_rng(0))
+    builder = make_builder(small, **settings, given_keyframe_probability=1.0)
+    (given,) = builder(samples[2], np.random.default_rng(0))
+    assert len(given.images) == 1 and len(given) == len(generated)
+    # All but the first of the two keyframes is as it is without.
+    start = given.input_ids.index(config.image_start_token_id)
+    end = given.input_ids.index(config.image_end_token_id)
+    assert given.input_ids[start + 1 : end] == [config.image_token_id] * config.num_image_tokens
+    assert given.labels[start : end + 1] == [-100] * (config.num_image_tokens + 2)
+    assert given.input_ids[:start] == generated.input_ids[:start] == given.labels[:start]
+    rest = generated.input_ids[generated.input_ids.index(config.image_end_token_id) + 1 :]
+    assert given.input_ids[end + 1 :] == rest == given.labels[end + 1 :]
+    # Images, videos without motion or without stored keyframes have none.
+    for sample, kwargs in (
+        (samples[1], {}),
+        (samples[2], {"motion_tokens": False}),
+        ({**samples[2], "keyframes": []}, {}),
+    ):
+        builder = make_builder(small, **settings, given_keyframe_probability=1.0, **kwargs)
+        assert builder(sample, np.random.default_rng(0))[0].images == []
+
+
+def test_keyframes_are_given_as_often_as_asked(small, samples):
+    from training.packing import PackedDataset
+
+    settings = {"text_first_probability": 1.0, "prompt_dropout": 0.0, "continuous_features": False}
+    builder = make_builder(small, **settings, given_keyframe_probability=0.3)
+    num_given = [len(builder(samples[2], np.random.default_rng(seed))[0].images) for seed in range(500)]
+    assert abs(np.mean(num_given) - 0.3) < 0.07
+    videos = datasets.Dataset.from_list(samples)
+    assert PackedDataset(videos, builder).has_images
+    assert not PackedDataset(videos, make_builder(small, **settings)).has_images
+
+
 def test_a_dropped_prompt_leaves_the_unconditional_contexts_of_guidance(small, samples):
     config = small[0].config
     builder = make_builder(small, text_first_probability=1.0, prompt_dropout=1.0)
