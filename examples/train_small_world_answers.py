@@ -27,7 +27,7 @@ word of an object's name in a question, where that object is, as behind the seco
 """
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 
 import torch
 from finetune_full import DESCRIPTION, USAGE
@@ -37,6 +37,7 @@ from small_world.scenes import DIRECTIONS, HELD_OUT_SHAPE_OF_DIRECTION, Motion, 
 from torch import nn
 from torch.nn import functional as F
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
+from training.auxiliary_losses import AuxiliaryLossTrainer, save_without_heads
 from training.conversations import (
     ConversationArguments,
     ConversationDataset,
@@ -47,14 +48,13 @@ from training.conversations import (
 from training.language_modeling import (
     GenerationCallback,
     LanguageModelArguments,
-    LanguageModelTrainer,
     freeze_tokenizers,
 )
 from training.packing import IGNORED_LABEL, Document, FlatteningCollator
 from training.trainer import prepare_run, train_and_save
 from transformers import AutoModelForCausalLM, AutoProcessor
 
-from transformers_videolavit import VideoLaVITConfig, save_remote_code
+from transformers_videolavit import VideoLaVITConfig
 
 
 # About the deviations of what is told: of objects' places, and of motion vectors.
@@ -207,43 +207,29 @@ class AuxiliaryHeads(nn.Module):
         self.motions = nn.ModuleList([nn.Linear(hidden_size, len(MOTIONS)) for _ in range(num_motion_layers)])
 
 
-class AnswerTrainer(LanguageModelTrainer):
+class AnswerTrainer(AuxiliaryLossTrainer):
     """
-    [`LanguageModelTrainer`], with the errors of what [`AuxiliaryHeads`] tell, as `model.auxiliary_heads`, added to the loss.
+    [`AuxiliaryLossTrainer`], with the errors of what [`AuxiliaryHeads`] tell.
 
     Args:
-        objective ([`ObjectiveArguments`]): Weight and layers.
+        objective ([`ObjectiveArguments`]): Weights and layers.
         kwargs: Arguments of [`LanguageModelTrainer`].
     """
 
-    def __init__(self, *args, objective: ObjectiveArguments, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, objective: ObjectiveArguments, **kwargs):
+        super().__init__(
+            auxiliary_loss_weight=objective.auxiliary_loss_weight,
+            loss_weights={"motion": objective.motion_loss_weight},
+            **kwargs,
+        )
         self.objective = objective
-        self._auxiliary_inputs: dict[str, torch.Tensor] = {}
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         mentions = {name: value for name, value in inputs.items() if name.startswith("mention")}
         names = ("input_ids", "motion_vectors", *mentions)
         self._auxiliary_inputs = {name: inputs[name] for name in names if name in inputs}
         inputs = {name: value for name, value in inputs.items() if name not in mentions}
-        return super().compute_loss(model, inputs | {"output_hidden_states": True}, *args, **kwargs)
-
-    def next_token_loss(self, outputs, labels, num_items_in_batch=None):
-        loss = super().next_token_loss(outputs, labels, num_items_in_batch)
-        losses = self.auxiliary_losses(outputs["hidden_states"], **self._auxiliary_inputs)
-        self.record_metrics({f"{name}_loss": value.detach() for name, value in losses.items()})
-        # As much of it as of the loss of tokens, over processes and accumulated steps.
-        num_labels = (labels[0, 1:] != IGNORED_LABEL).sum()
-        share = num_labels / num_items_in_batch if num_items_in_batch is not None else 1.0
-        # Heads that nothing is told of have gradients, too, of zero.
-        parameters = sum(parameter.sum() for parameter in self._heads.parameters())
-        weights = {"motion": self.objective.motion_loss_weight}
-        auxiliary_loss = sum(weights.get(name, 1.0) * value for name, value in losses.items())
-        return loss + self.objective.auxiliary_loss_weight * share * auxiliary_loss + 0.0 * parameters
-
-    @property
-    def _heads(self) -> AuxiliaryHeads:
-        return self.accelerator.unwrap_model(self.model).auxiliary_heads
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def auxiliary_losses(
         self,
@@ -271,7 +257,7 @@ class AnswerTrainer(LanguageModelTrainer):
             `dict[str, torch.Tensor]`: `position` and `token_motion`, mean squared errors in units of deviations, `motion` and `token_place`,
             cross-entropies; those of names are sums over layers. Without what the batch does not have.
         """
-        heads, config, losses = self._heads, self._model_config(), {}
+        heads, config, losses = self._unwrapped.auxiliary_heads, self._model_config(), {}
 
         def read(layer: int, places: torch.LongTensor) -> torch.Tensor:
             return heads.norm(hidden_states[layer][0, places].float())
@@ -320,8 +306,6 @@ def mean_motion(motion_vectors: torch.Tensor, latent_shape: tuple[int, int, int]
 
 def main(args: list[str] | None = None):
     model_args, data_args, objective, training_args = parse_arguments(ARGUMENTS, args, description=__doc__)
-    # The heads' losses are not part of the model's forward pass, by which unused parameters are found; none is unused.
-    training_args.ddp_find_unused_parameters = False
     checkpoint = prepare_run(training_args)
 
     processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)
@@ -352,16 +336,10 @@ def main(args: list[str] | None = None):
         objective=objective,
     )
 
-    def save(folder: Path) -> None:
-        del model.auxiliary_heads
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-        save_remote_code(folder)
-
     train_and_save(
         trainer,
         checkpoint,
-        save,
+        partial(save_without_heads, model, processor),
         tags=["video-text-to-text"],
         base_model=model_args.model_name_or_path,
         description=DESCRIPTION,

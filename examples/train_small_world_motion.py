@@ -28,19 +28,18 @@ again with the same arguments, it goes on from its last checkpoint.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
 import torch
 from pretrain import DataArguments, ModelArguments, load_model, pretrain
 from torch import nn
 from torch.nn import functional as F
 from training.arguments import VideoLaVITTrainingArguments, parse_arguments
-from training.language_modeling import LanguageModelTrainer
-from training.packing import IGNORED_LABEL
+from training.auxiliary_losses import AuxiliaryLossTrainer, save_without_heads
 from training.trainer import prepare_run
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from transformers_videolavit import VideoLaVITConfig, save_remote_code
+from transformers_videolavit import VideoLaVITConfig
 
 
 @dataclass
@@ -51,8 +50,7 @@ class ObjectiveArguments:
     projector_scale: float = field(
         default=1.0,
         metadata={
-            "help": "What the projector's weights are multiplied by at the start. Where its outputs are far longer than embeddings, "
-            "layers hardly change them."
+            "help": "What the projector's weights are multiplied by at the start, where its outputs are far longer than embeddings."
         },
     )
     token_layer: int = field(
@@ -95,45 +93,28 @@ class AuxiliaryHeads(nn.Module):
         self.motion_place = nn.ModuleList([nn.Linear(hidden_size, num_cells) for _ in objective.motion_layers])
 
 
-class MotionPlaceTrainer(LanguageModelTrainer):
+class MotionPlaceTrainer(AuxiliaryLossTrainer):
     """
-    [`LanguageModelTrainer`], with the auxiliary losses of [`AuxiliaryHeads`], as `model.auxiliary_heads`, added to the loss.
+    [`AuxiliaryLossTrainer`], with the losses of what [`AuxiliaryHeads`] tell and of one head's attention.
 
     Args:
         objective ([`ObjectiveArguments`]): Weight and layers.
         kwargs: Arguments of [`LanguageModelTrainer`].
     """
 
-    def __init__(self, *args, objective: ObjectiveArguments, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, objective: ObjectiveArguments, **kwargs):
+        super().__init__(auxiliary_loss_weight=objective.auxiliary_loss_weight, **kwargs)
         self.objective = objective
-        self._input_ids: torch.LongTensor | None = None
-        self._keep_masks: torch.BoolTensor | None = None
 
     def compute_loss(self, model, inputs, *args, **kwargs):
-        self._input_ids, self._keep_masks = inputs["input_ids"][0], None
-        inputs = inputs | {"output_hidden_states": True}
+        self._auxiliary_inputs = {"input_ids": inputs["input_ids"][0]}
         if "pixel_values" in inputs:
             # Which patches are kept is not among the model's outputs.
-            features = self._unwrapped.get_image_features(inputs.pop("pixel_values"), return_dict=True)
+            features = self._unwrapped.get_image_features(inputs["pixel_values"], return_dict=True)
+            self._auxiliary_inputs["keep_masks"] = torch.stack(features.keep_mask)
+            inputs = {name: value for name, value in inputs.items() if name != "pixel_values"}
             inputs["mm_encoder_outputs"] = {"image": features}
-            self._keep_masks = torch.stack(features.keep_mask)
         return super().compute_loss(model, inputs, *args, **kwargs)
-
-    def next_token_loss(self, outputs, labels, num_items_in_batch=None):
-        loss = super().next_token_loss(outputs, labels, num_items_in_batch)
-        losses = self.auxiliary_losses(outputs["hidden_states"], self._input_ids, self._keep_masks)
-        self.record_metrics({f"{name}_loss": value.detach() for name, value in losses.items()})
-        # As much of it as of the loss of tokens, over processes and accumulated steps.
-        num_labels = (labels[0, 1:] != IGNORED_LABEL).sum()
-        share = num_labels / num_items_in_batch if num_items_in_batch is not None else 1.0
-        # Heads that nothing is told of have gradients, too, of zero.
-        parameters = sum(parameter.sum() for parameter in self._unwrapped.auxiliary_heads.parameters())
-        return loss + self.objective.auxiliary_loss_weight * share * sum(losses.values()) + 0.0 * parameters
-
-    @property
-    def _unwrapped(self) -> nn.Module:
-        return self.accelerator.unwrap_model(self.model)
 
     def auxiliary_losses(
         self,
@@ -273,8 +254,6 @@ def divergence(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 def main(args: list[str] | None = None):
     model_args, data_args, objective, training_args = parse_arguments(ARGUMENTS, args, description=__doc__)
-    # The heads' losses are not part of the model's forward pass, by which unused parameters are found; none is unused.
-    training_args.ddp_find_unused_parameters = False
     checkpoint = prepare_run(training_args)
 
     model, processor = load_model(model_args)
@@ -295,12 +274,6 @@ def main(args: list[str] | None = None):
         for parameter in model.model.multi_modal_projector.parameters():
             parameter.mul_(objective.projector_scale)
 
-    def save(folder: Path) -> None:
-        del model.auxiliary_heads
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-        save_remote_code(folder)
-
     pretrain(
         model,
         processor,
@@ -309,7 +282,7 @@ def main(args: list[str] | None = None):
         training_args,
         checkpoint,
         MotionPlaceTrainer,
-        save,
+        partial(save_without_heads, model, processor),
         objective=objective,
     )
 

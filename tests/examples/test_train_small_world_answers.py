@@ -225,7 +225,9 @@ def test_what_is_told_is_read_at_its_places_and_layers(data, processor):
     heads.token_place.bias.data.zero_()
     for number, layer in enumerate((2, 3)):
         fit(heads.motions[number], layer, places[is_known], 50 * one_hot(motions[is_known], len(MOTIONS)).float())
-    trainer = SimpleNamespace(_heads=heads, _model_config=lambda: config, objective=ObjectiveArguments())
+    trainer = SimpleNamespace(
+        _unwrapped=SimpleNamespace(auxiliary_heads=heads), _model_config=lambda: config, objective=ObjectiveArguments()
+    )
     end = ids.index(config.bos_token_id, starts[3])
     is_unscored = batch["mention_unscored_motions"]
 

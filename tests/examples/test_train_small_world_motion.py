@@ -85,14 +85,32 @@ def make_trainer(model):
     return trainer
 
 
-def collate(loaded, rows, **kwargs):
-    from training.packing import DocumentBuilder, FlatteningCollator
+def make_documents(loaded, rows, **kwargs):
+    from training.packing import DocumentBuilder
 
     model, processor = loaded
     settings = {"text_first_probability": 1.0, "prompt_dropout": 0.0, "continuous_features": False} | kwargs
     builder = DocumentBuilder(processor.tokenizer, processor.image_processor, model.config, 1024, **settings)
-    documents = [document for row in rows for document in builder(row, np.random.default_rng(0))]
+    return [document for row in rows for document in builder(row, np.random.default_rng(0))]
+
+
+def collate(model, documents):
+    from training.packing import FlatteningCollator
+
     return FlatteningCollator(model.config)([documents])
+
+
+def compute_losses(trainer, documents):
+    """The auxiliary losses of documents."""
+    model = trainer._unwrapped
+    batch = collate(model, documents)
+    inputs = {name: batch[name] for name in ("input_ids", "position_ids", "pixel_values") if name in batch}
+    with torch.no_grad():
+        hidden_states = model(**inputs, use_cache=False, output_hidden_states=True).hidden_states
+        masks = None
+        if "pixel_values" in batch:
+            masks = torch.stack(model.get_image_features(batch["pixel_values"], return_dict=True).keep_mask)
+        return trainer.auxiliary_losses(hidden_states, batch["input_ids"][0], masks)
 
 
 def test_motion_energy_lies_where_the_object_moves(scenes, loaded, tokens):
@@ -115,7 +133,7 @@ def test_motion_energy_lies_where_the_object_moves(scenes, loaded, tokens):
 
 
 def test_attention_is_that_of_the_model(loaded, tokens):
-    batch = collate(loaded, tokens[1][:1], given_keyframe_probability=1.0)
+    batch = collate(loaded[0], make_documents(loaded, tokens[1][:1], given_keyframe_probability=1.0))
     model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32, attn_implementation="eager").eval()
     trainer = make_trainer(model)
     config, ids = model.config, batch["input_ids"][0]
@@ -151,26 +169,40 @@ def test_a_divergence_is_zero_for_what_is_told_right_and_leaves_dropped_patches_
 
 
 def test_losses_are_of_what_the_batch_has(loaded, tokens):
-    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()
-    trainer = make_trainer(model)
+    trainer = make_trainer(AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval())
     of_motion, of_patches = {"token_place", "motion_place"}, {"patch_place", "patch_motion", "attention"}
-    without_codes = {"motion_codes": []}
-    for rows, kwargs, expected in (
-        (tokens[1], {"given_keyframe_probability": 1.0}, of_motion | of_patches),
-        (tokens[1], {}, of_motion),
-        ([{**tokens[1][0], **without_codes}], {}, set()),
-        # An image in front of its text is followed by none.
-        ([{**tokens[1][0], **without_codes}], {"continuous_features": True, "text_first_probability": 0.0}, set()),
+    given = make_documents(loaded, tokens[1][:1], given_keyframe_probability=1.0)
+    generated = make_documents(loaded, tokens[1][1:2])
+    still = {**tokens[1][2], "motion_codes": []}
+    # An image that a text follows, and no motion
+    described = make_documents(loaded, [still], continuous_features=True, text_first_probability=0.0)
+    for documents, expected in (
+        (given + generated + described, of_motion | of_patches),
+        (generated + described, of_motion),
+        (generated, of_motion),
+        (described, set()),
+        (make_documents(loaded, [still]), set()),
     ):
-        batch = collate((model, loaded[1]), rows, **kwargs)
-        inputs = {name: batch[name] for name in ("input_ids", "position_ids", "pixel_values") if name in batch}
-        with torch.no_grad():
-            hidden_states = model(**inputs, use_cache=False, output_hidden_states=True).hidden_states
-            masks = None
-            if "pixel_values" in batch:
-                masks = torch.stack(model.get_image_features(batch["pixel_values"], return_dict=True).keep_mask)
-            losses = trainer.auxiliary_losses(hidden_states, batch["input_ids"][0], masks)
+        losses = compute_losses(trainer, documents)
         assert set(losses) == expected and all(torch.isfinite(value) and value > 0 for value in losses.values())
+
+
+def test_losses_of_a_batch_are_those_of_its_documents(loaded, tokens):
+    model = AutoModelForCausalLM.from_pretrained(
+        MODEL, dtype=torch.float32, attn_implementation="sdpa_documents"
+    ).eval()
+    trainer = make_trainer(model)
+    given = make_documents(loaded, tokens[1][:3], given_keyframe_probability=1.0)
+    generated = make_documents(loaded, tokens[1][3:])
+    still = {**tokens[1][2], "motion_codes": []}
+    described = make_documents(loaded, [still], continuous_features=True, text_first_probability=0.0)
+    # So that neither images nor motions have the numbers of each other.
+    documents = [generated[0], given[0], described[0], generated[1], *given[1:], generated[2]]
+    batch = compute_losses(trainer, documents)
+    singles = [compute_losses(trainer, [document]) for document in documents]
+    for name in ("token_place", "motion_place", "patch_motion", "attention"):
+        expected = np.mean([float(losses[name]) for losses in singles if name in losses])
+        assert float(batch[name]) == pytest.approx(expected, rel=1e-4), name
 
 
 def test_without_weight_it_is_pre_training_as_usual_and_its_heads_are_not_saved(tokens, tmp_path):
