@@ -26,7 +26,12 @@ from transformers.generation.streamers import BaseStreamer
 
 GENERATION_MODES = ("text", "image", "video")
 # What the generation of images and videos reads of a generation config beside transformers' own parameters, as published.
-PUBLISHED_GENERATION = {"visual_guidance_scale": 4.0, "motion_guidance_scale": 7.0, "min_visual_tokens": 20}
+PUBLISHED_GENERATION = {
+    "visual_guidance_scale": 4.0,
+    "motion_guidance_scale": 7.0,
+    "visual_temperature": 1.0,
+    "min_visual_tokens": 20,
+}
 _PACKED_ARGUMENTS = (
     "attention_mask",
     "position_ids",
@@ -282,8 +287,8 @@ class VideoLaVITGenerationMixin:
     `generate` for text, images and videos. Text runs through transformers' `GenerationMixin.generate`; images and videos
     are decoded under the grammar of the vocabulary.
 
-    A checkpoint's `generation_config` may have `visual_guidance_scale`, `motion_guidance_scale` and `min_visual_tokens`: they
-    hold where `generate` is not told otherwise, and do not touch text.
+    A checkpoint's `generation_config` may have `visual_guidance_scale`, `motion_guidance_scale`, `visual_temperature` and
+    `min_visual_tokens`: they hold where `generate` is not told otherwise, and do not touch text.
     """
 
     @torch.no_grad()
@@ -328,10 +333,11 @@ class VideoLaVITGenerationMixin:
             generator (`torch.Generator` or `list[torch.Generator]`, *optional*): Makes sampling reproducible. A list has
                 one generator for each returned sequence (images and videos only).
             kwargs: The processor's outputs and generation parameters. For images and videos: `do_sample` (`True` by
-                default), `temperature` (1.0), `top_k` (50) and `top_p` (1.0) for visual tokens, `min_new_tokens` (the
-                generation config's `min_visual_tokens`, 20 without) and `max_new_tokens` (the grammar's 256) which bound
-                the visual tokens of one image, `num_visual_codes` and `num_motion_codes` (the vocabulary's 16384 and 1024)
-                for decoders with smaller codebooks, `num_return_sequences`, `cache_implementation` and `streamer`.
+                default), `temperature` (the generation config's `visual_temperature`, 1.0 without), `top_k` (50) and
+                `top_p` (1.0) for visual tokens, `min_new_tokens` (the generation config's `min_visual_tokens`, 20 without)
+                and `max_new_tokens` (the grammar's 256) which bound the visual tokens of one image, `num_visual_codes` and
+                `num_motion_codes` (the vocabulary's 16384 and 1024) for decoders with smaller codebooks,
+                `num_return_sequences`, `cache_implementation` and `streamer`.
 
         Returns:
             `torch.LongTensor` of shape `(batch_size · num_return_sequences, total_length)`: The prompt as given, followed
@@ -513,7 +519,7 @@ class VideoLaVITGenerationMixin:
         visual_arguments = SamplingArguments(
             do_sample=first_given("do_sample", do_sample, True),
             guidance_scale=guidance_scale,
-            temperature=first_given("temperature", temperature, 1.0),
+            temperature=first_given("temperature", temperature, own["visual_temperature"]),
             top_k=first_given("top_k", top_k, 50),
             top_p=first_given("top_p", top_p, 1.0),
         )

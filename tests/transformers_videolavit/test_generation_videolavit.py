@@ -264,6 +264,33 @@ def test_a_checkpoint_carries_its_guidance_and_least_number_of_visual_tokens(lan
     assert torch.equal(loaded.generate(prompt, config, generation_mode="video", **limit), published)
 
 
+def test_a_checkpoint_carries_the_temperature_of_visual_tokens(language_model):
+    prompt = torch.tensor([[11, 12, 13]])
+    generation = language_model.generation_config
+
+    def image(config=None, **settings):
+        limits = {"min_new_tokens": 6, "max_new_tokens": 6, "generator": torch.Generator().manual_seed(0)}
+        return language_model.generate(prompt, config, generation_mode="image", **limits, **settings)
+
+    text = {"do_sample": True, "max_new_tokens": 6}
+    published = image()
+    greedy, cold = image(do_sample=False), image(temperature=1e-4)
+    torch.manual_seed(0)
+    published_text = language_model.generate(prompt, **text)
+    assert torch.equal(cold, greedy) and not torch.equal(cold, published)
+    generation.visual_temperature = 1e-4
+    try:
+        assert torch.equal(image(), cold)
+        torch.manual_seed(0)
+        assert torch.equal(language_model.generate(prompt, **text), published_text)
+        # What is asked for wins over it, by name or in a generation config.
+        assert torch.equal(image(temperature=1.0), published)
+        assert torch.equal(image(GenerationConfig(visual_temperature=1.0)), published)
+        assert torch.equal(image(GenerationConfig(temperature=1.0)), published)
+    finally:
+        del generation.visual_temperature
+
+
 def test_static_cache_equals_dynamic(language_model, prompts):
     input_ids, attention_mask = prompts
     arguments = {
