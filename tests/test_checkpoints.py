@@ -131,15 +131,17 @@ def test_motion_tokens_keep_where_each_of_several_objects_moves(model, processor
     assert len(right) > 100 and np.mean(right) > 0.88
 
 
-def test_generated_motion_has_the_direction_of_the_prompt(model, processor, samples):
+@pytest.mark.parametrize("is_keyframe_given", [False, True])
+def test_generated_motion_has_the_direction_of_the_prompt(model, processor, samples, is_keyframe_given):
     from small_world.language import write_caption
 
-    inputs = processor(
-        text=[write_caption(sample.description) for sample in samples],
-        generation_mode="video",
-        padding=True,
-        return_tensors="pt",
-    )
+    prompts = [write_caption(sample.description) for sample in samples]
+    images = {}
+    if is_keyframe_given:
+        # As continuous features
+        prompts = [prompt + processor.image_token for prompt in prompts]
+        images = {"images": [Image.fromarray(render(sample, 1)[0]) for sample in samples]}
+    inputs = processor(text=prompts, **images, generation_mode="video", padding=True, return_tensors="pt")
     generators = [torch.Generator().manual_seed(seed) for seed in range(len(samples))]
     ids = model.generate(**inputs, generation_mode="video", do_sample=True, generator=generators)
     codes = [
