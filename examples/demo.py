@@ -360,15 +360,30 @@ def show_answers(demo: Demo):
     )
 
 
-def show_generated_tokens(demo: Demo) -> tuple[torch.LongTensor, torch.LongTensor]:
-    """A prompt becomes visual and motion tokens, whose motion is drawn."""
-    prompt = demo.arguments.prompt
+def show_generated_tokens(demo: Demo) -> dict[str, torch.Tensor]:
+    """A prompt becomes visual and motion tokens, whose motion is drawn. Returns what the pipeline makes a video of."""
+    prompt, pipe = demo.arguments.prompt, demo.pipe
     with demo.step("Generating visual and motion tokens"), torch.no_grad():
-        inputs = demo.processor(text=prompt, generation_mode="video", return_tensors="pt").to(demo.model.device)
-        ids = demo.model.generate(**inputs, generation_mode="video", generator=demo.generator)
-        (segments,) = demo.processor.post_process_multimodal_output(ids)
-        visual_codes = next(content for kind, content in segments if kind == "image")
-        motion_codes = next(content for kind, content in segments if kind == "motion")
+        if pipe.config.continuous_keyframe:
+            ((visual_codes,),), _ = pipe.generate_tokens([prompt], generation_mode="image", generator=demo.generator)
+            height, width = pipe.get_keyframe_size(
+                demo.arguments.height or pipe.default_size, demo.arguments.width or pipe.default_size
+            )
+            image = pipe.keyframe(
+                visual_codes=[visual_codes],
+                height=height,
+                width=width,
+                num_inference_steps=demo.arguments.num_inference_steps,
+                generator=demo.generator,
+                output_type="pt",
+            ).images
+            _, ((motion_codes,),) = pipe.generate_tokens([prompt], images=image, generator=demo.generator)
+            keyframe = {"image": image}
+            reads = "As it was trained to, it reads the keyframe as an image before it writes the motion."
+        else:
+            ((visual_codes,),), ((motion_codes,),) = pipe.generate_tokens([prompt], generator=demo.generator)
+            keyframe = {"visual_codes": visual_codes}
+            reads = ""
         config = demo.model.config.motion_tokenizer_config
         height, width = config.motion_height, config.motion_width
         motion = demo.model.model.motion_tokenizer.decode(motion_codes[None], height=height, width=width)[0]
@@ -394,14 +409,14 @@ def show_generated_tokens(demo: Demo) -> tuple[torch.LongTensor, torch.LongTenso
         "A prompt becomes tokens",
         html.paragraph(
             f"The language model writes a clip: one to {demo.model.config.num_image_tokens} visual tokens for the keyframe, then "
-            f"exactly {config.num_motion_tokens} motion tokens, each under classifier-free guidance."
+            f"exactly {config.num_motion_tokens} motion tokens, each under classifier-free guidance. {reads}".rstrip()
         ),
         html.quote("Prompt", prompt),
         html.tokens("[IMG]", visual_codes.tolist(), "[/IMG]"),
         html.tokens("[MOV]", motion_codes.tolist(), "[/MOV]"),
         html.grid(figures, wide=True),
     )
-    return visual_codes, motion_codes
+    return {**keyframe, "motion_codes": motion_codes}
 
 
 def _enlarge(colors: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -451,10 +466,10 @@ def show_rebuilt_video(demo: Demo, video: TokenizedVideo):
     )
 
 
-def show_generated_videos(demo: Demo, visual_codes: torch.LongTensor, motion_codes: torch.LongTensor):
-    """A prompt becomes a video, and one of two clips."""
+def show_generated_videos(demo: Demo, generated: dict[str, torch.Tensor]):
+    """A prompt becomes a video, of what [`show_generated_tokens`] returns, and one of two clips."""
     with demo.step("Decoding the generated tokens to a video"):
-        one_clip = demo.run_pipeline(visual_codes=visual_codes, motion_codes=motion_codes)
+        one_clip = demo.run_pipeline(**generated)
     with demo.step("Turning the prompt into a video of two clips"):
         two_clips = demo.run_pipeline(prompt=demo.arguments.prompt, num_clips=2)
     demo.add_section(
@@ -597,8 +612,8 @@ def main():
         show_motion(demo, video)
         show_rebuilt_video(demo, video)
         show_answers(demo)
-        codes = show_generated_tokens(demo)
-        show_generated_videos(demo, *codes)
+        generated = show_generated_tokens(demo)
+        show_generated_videos(demo, generated)
         write_page(demo)
         if arguments.output_dir.exists():
             shutil.rmtree(arguments.output_dir)

@@ -229,6 +229,11 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         if self.keyframe_vae is not None:
             self.keyframe_vae.disable_slicing()
 
+    @property
+    def default_size(self) -> int:
+        """Height and width of videos where they are not given, in pixels: what the U-Net was trained on."""
+        return (self.unet.config.sample_size or 96) * self.vae_scale_factor
+
     def get_keyframe_size(self, height: int, width: int) -> tuple[int, int]:
         """
         The size at which keyframes of a video are generated: its aspect ratio at the area that the keyframe U-Net was
@@ -402,9 +407,8 @@ class VideoLaVITDetokenizerPipeline(VideoLaVITPipelineMixin, DetokenizerStagesMi
         Raises:
             ValueError: If an argument is not valid, before anything is computed.
         """
-        default_size = (self.unet.config.sample_size or 96) * self.vae_scale_factor
-        height = default_size if height is None else height
-        width = default_size if width is None else width
+        height = self.default_size if height is None else height
+        width = self.default_size if width is None else width
         if max_guidance_scale is None:
             max_guidance_scale = self.config.max_guidance_scale
         if keyframe_guidance_scale is None:

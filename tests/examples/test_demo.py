@@ -1,6 +1,7 @@
 """The demo: its drawings, and its page at a small size."""
 
 import importlib
+import json
 import re
 
 import av
@@ -113,12 +114,16 @@ def test_page(run_demo, tmp_path):
     assert [child.name for child in folder.parent.iterdir()] == ["demo"]
 
 
-def test_page_of_a_checkpoint(run_demo, tmp_path):
+@pytest.mark.parametrize("continuous_keyframe", [False, True])
+def test_page_of_a_checkpoint(run_demo, tmp_path, continuous_keyframe):
     checkpoint = write_small_release(tmp_path)
+    index = checkpoint / "video-lavit-detokenizer" / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "continuous_keyframe": continuous_keyframe}))
     folder = tmp_path / "demo"
     run_demo("--checkpoint", checkpoint, "--output_dir", folder, "--num_inference_steps", 1, "--max_new_tokens", 2)
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "random weights" not in page and "Blender" not in page
+    assert ("reads the keyframe as an image" in page) is continuous_keyframe
     assert "In which direction does the object move?" in page and "a large red circle moves right fast" in page
     with av.open(folder / "media" / "original.mp4") as container:  # the scene of the small world, enlarged
         assert sum(1 for _ in container.decode(video=0)) == 24
