@@ -366,17 +366,7 @@ def show_generated_tokens(demo: Demo) -> dict[str, torch.Tensor]:
     with demo.step("Generating visual and motion tokens"), torch.no_grad():
         if pipe.config.continuous_keyframe:
             ((visual_codes,),), _ = pipe.generate_tokens([prompt], generation_mode="image", generator=demo.generator)
-            height, width = pipe.get_keyframe_size(
-                demo.arguments.height or pipe.default_size, demo.arguments.width or pipe.default_size
-            )
-            image = pipe.keyframe(
-                visual_codes=[visual_codes],
-                height=height,
-                width=width,
-                num_inference_steps=demo.arguments.num_inference_steps,
-                generator=demo.generator,
-                output_type="pt",
-            ).images
+            image = decode_keyframe(demo, visual_codes)
             _, ((motion_codes,),) = pipe.generate_tokens([prompt], images=image, generator=demo.generator)
             keyframe = {"image": image}
             reads = "As it was trained to, it reads the keyframe as an image before it writes the motion."
@@ -417,6 +407,20 @@ def show_generated_tokens(demo: Demo) -> dict[str, torch.Tensor]:
         html.grid(figures, wide=True),
     )
     return {**keyframe, "motion_codes": motion_codes}
+
+
+def decode_keyframe(demo: Demo, visual_codes: torch.LongTensor) -> torch.Tensor:
+    """The keyframe of visual codes, of shape (1, 3, height, width), values from 0 to 1, at the size that the pipeline decodes it at."""
+    pipe, arguments = demo.pipe, demo.arguments
+    height, width = pipe.get_keyframe_size(arguments.height or pipe.default_size, arguments.width or pipe.default_size)
+    return pipe.keyframe(
+        visual_codes=[visual_codes],
+        height=height,
+        width=width,
+        num_inference_steps=arguments.num_inference_steps,
+        generator=demo.generator,
+        output_type="pt",
+    ).images
 
 
 def _enlarge(colors: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -157,8 +157,8 @@ def list_steps(folder: Path, scale: dict) -> dict[str, Step]:
         parts = {"pretrained": pretrained, "instruct": instruct, "times": "times.json"}
         parts |= {"detokenizer": "video_detokenizer", "keyframe_detokenizer": "keyframe_detokenizer"}
         arguments = {name: folder / part for name, part in parts.items()}
-        # Of generated motion, few directions are right at the published guidance, most at this, and of keyframes more colours
-        # and shapes at this temperature; and keyframes have fewer tokens.
+        # Of generated motion, few directions are right at the published guidance, most at this, and of visual tokens more colours
+        # and then directions at this temperature; and keyframes have fewer tokens.
         generation = {"visual_guidance_scale": 1.5, "motion_guidance_scale": 1.5, "min_visual_tokens": 1}
         generation |= {"visual_temperature": 0.7}
         generation |= {"max_guidance_scale": 1.0, "keyframe_guidance_scale": 2.0, "continuous_keyframe": True}

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from small_checkpoint import write_small_release
 
+from diffusers_videolavit import VideoLaVITDetokenizerPipeline
+
 
 @pytest.fixture
 def media():
@@ -115,7 +117,15 @@ def test_page(run_demo, tmp_path):
 
 
 @pytest.mark.parametrize("continuous_keyframe", [False, True])
-def test_page_of_a_checkpoint(run_demo, tmp_path, continuous_keyframe):
+def test_page_of_a_checkpoint(run_demo, tmp_path, monkeypatch, continuous_keyframe):
+    generate_tokens = VideoLaVITDetokenizerPipeline.generate_tokens
+    reads_images = []
+
+    def record(pipe, *args, images=None, **kwargs):
+        reads_images.append(images is not None)
+        return generate_tokens(pipe, *args, images=images, **kwargs)
+
+    monkeypatch.setattr(VideoLaVITDetokenizerPipeline, "generate_tokens", record)
     checkpoint = write_small_release(tmp_path)
     index = checkpoint / "video-lavit-detokenizer" / "model_index.json"
     index.write_text(json.dumps({**json.loads(index.read_text()), "continuous_keyframe": continuous_keyframe}))
@@ -124,6 +134,8 @@ def test_page_of_a_checkpoint(run_demo, tmp_path, continuous_keyframe):
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "random weights" not in page and "Blender" not in page
     assert ("reads the keyframe as an image" in page) is continuous_keyframe
+    # The tokens that are shown, and the video of two clips
+    assert reads_images == ([False, True] * 2 if continuous_keyframe else [False] * 2)
     assert "In which direction does the object move?" in page and "a large red circle moves right fast" in page
     with av.open(folder / "media" / "original.mp4") as container:  # the scene of the small world, enlarged
         assert sum(1 for _ in container.decode(video=0)) == 24
